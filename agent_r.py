@@ -1,0 +1,560 @@
+"""The agent: trajectories, the actor (a causal language model that acts and judges), rollouts and evaluation.
+
+The actor pi_theta writes one assistant turn per step, `Thought: ...` (optional) and `Action: ...`, and reads the
+world's answer as the next user turn (ReAct style; paper, appendix on prompts).  The same weights also answer the
+verifier's question "was this action good?" (paper, section 3.2), which is how Agent-R finds its own first error.
+
+Read in order: `Step` and `Trajectory` (data), `Episode` (a world and the trajectory through it), `ChatFormat`
+(messages -> tokens and labels), `Dialogues` (a batch of running conversations on one key-value cache), `Actor`,
+`rollout`, `evaluate`.
+
+Changed from the released code: the revision turn is `Action: revise`, not `wait`, which is a real action of
+ScienceWorld; a verdict is read from the last line alone, where the released code searches the whole answer and takes
+"not good" for good; a context that overflows ends the episode, where the released code cuts observations out.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tqdm import tqdm
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.cache_utils import Cache, DynamicLayer
+
+from envs import UserError, World, first_error
+
+Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant turns only)}
+
+REVISE = "revise"  # the action of a revision turn; the agent's loop answers it, the world never sees it
+REVISE_ANSWER = "ok."
+NO_ACTION = "no action. write Action: and then one action."
+JUDGE_PROMPT = (
+    "Judge each action: reasons first, last line Judgment: Good, Bad or Uncertain.\nTask: {task}\nLog: {log}\n{current}"
+)
+JUDGE_TURN = "Action: {action}\nObservation: {observation}"
+JUDGE_ANSWER = "Judgment: {verdict}"
+GOOD, BAD, UNCERTAIN = "Good", "Bad", "Uncertain"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# data
+
+
+@dataclass
+class Step:
+    """One turn: what the agent wrote, the action read from it, the observation o, and the score after it."""
+
+    reply: str
+    action: str
+    observation: str
+    score: float
+
+
+@dataclass
+class Trajectory:
+    """tau = (u, o_0, a_0, o_1, a_1, ...): the instruction, the first observation and the steps taken from there."""
+
+    task: str
+    instruction: str
+    observation: str
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def score(self) -> float:
+        """r(tau), the score of the last step, in [0, 1]."""
+        return self.steps[-1].score if self.steps else 0.0
+
+    @property
+    def opening(self) -> str:
+        """The first user turn: instruction and first observation."""
+        return f"{self.instruction}\n{self.observation}"
+
+    def messages(self, loss: Sequence[bool] | None = None) -> list[Message]:
+        """The dialogue from the opening to the last action; `loss[t]` says whether action t is learned.
+
+        Left out is the observation after the last action: nothing is said after it.
+        """
+        return self.context(loss)[: 2 * len(self.steps) or 1]
+
+    def context(self, loss: Sequence[bool] | None = None) -> list[Message]:
+        """The dialogue up to the newest observation, where the agent speaks next."""
+        flags = [True] * len(self.steps) if loss is None else loss
+        messages: list[Message] = [{"role": "user", "content": self.opening}]
+        for step, flag in zip(self.steps, flags, strict=True):
+            messages += [
+                {"role": "assistant", "content": step.reply, "loss": flag},
+                {"role": "user", "content": step.observation},
+            ]
+        return messages
+
+    def loops(self) -> float:
+        """The share of steps that repeat an (action, observation) pair already seen (paper, Figure 4)."""
+        turns = [(step.action, step.observation) for step in self.steps if step.action != REVISE]
+        return 1.0 - len(set(turns)) / len(turns) if turns else 0.0
+
+    def judge_turn(self, t: int, first: bool = True) -> str:
+        """The verifier's question about action t, which shows its observation too.
+
+        The first question of a dialogue gives the task and the log before t; each later one adds the next action.
+        """
+        turns = [JUDGE_TURN.format(action=s.action, observation=s.observation) for s in self.steps[: t + 1]]
+        if not first:
+            return turns[t]
+        return JUDGE_PROMPT.format(task=self.opening, log="\n".join(turns[:t]), current=turns[t])
+
+
+def parse_action(reply: str) -> str:
+    """The text after the last `Action:`, to the end of its line; empty if the reply has none."""
+    _, label, rest = reply.rpartition("Action:")
+    return " ".join(rest.strip().split("\n")[0].split()) if label else ""
+
+
+def parse_verdict(reply: str) -> str:
+    """`Good`, `Bad` or `Uncertain` from the last line, read strictly; anything else is `Uncertain`."""
+    lines = reply.strip().splitlines()
+    match = re.fullmatch(r"Judgment: (Good|Bad|Uncertain)\.?", lines[-1].strip()) if lines else None
+    return match[1] if match else UNCERTAIN
+
+
+class Episode:
+    """A world and the trajectory through it.  The step limit counts every turn, revisions included."""
+
+    def __init__(self, world: World, task: str, steps: Iterable[Step] = (), limit: int = 0) -> None:
+        """Start `task` and replay the actions of `steps`, keeping their replies and the world's own answers.
+
+        The episode ends after `limit` steps, or the world's own limit if that is less or `limit` is 0.
+        """
+        observation, info = world.reset(options={"task": task})
+        self.world = world
+        self.limit = min(limit or world.step_limit, world.step_limit)
+        self.trajectory = Trajectory(task, info["instruction"], observation)
+        self.done = False
+        for step in steps:
+            self.act(step.reply)
+
+    @property
+    def observation(self) -> str:
+        """The newest observation."""
+        return self.trajectory.steps[-1].observation if self.trajectory.steps else self.trajectory.observation
+
+    def act(self, reply: str) -> None:
+        """Take one turn: read the action from `reply`, carry it out, record the step.
+
+        A reply without an action costs a step and is answered by the loop, as is a revision.
+        """
+        trajectory, action = self.trajectory, parse_action(reply)
+        score, terminated, truncated = trajectory.score, False, False
+        if action == REVISE:
+            observation = REVISE_ANSWER
+        elif not action:
+            observation = NO_ACTION
+        else:
+            observation, _, terminated, truncated, info = self.world.step(action)
+            score = info["score"]
+        trajectory.steps.append(Step(reply, action, observation, score))
+        self.done = terminated or truncated or len(trajectory.steps) >= self.limit
+
+
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as JSON, one a line; the file appears when it is whole."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    part.replace(path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records that `write_lines` wrote."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# from messages to tokens
+
+
+class ChatFormat:
+    """A tokenizer's chat template, taken apart into the four texts that stand between the contents of turns.
+
+    A dialogue is tokenized piece by piece, so that the tokens an agent sees while acting, when every turn is fed as
+    it comes, are the very tokens it is trained on.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Raises `UserError` for a template that is missing or does not render turn by turn."""
+        self.tokenizer = tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            raise UserError("the model's tokenizer has no chat template; use a model that was made for chat")
+        u, a = "user content", "assistant content"
+        turns = [{"role": "user", "content": u}, {"role": "assistant", "content": a}] * 2
+        render = functools.partial(tokenizer.apply_chat_template, tokenize=False)
+        pieces = re.split(f"{u}|{a}", render(turns))
+        opened = render(turns[:3], add_generation_prompt=True)
+        if len(pieces) != 5 or opened != u.join((pieces[0] + u + pieces[1] + a + pieces[2], pieces[1])):
+            raise UserError("the model's chat template does not render turn by turn; a plain one would do")
+        self.head, self.to_assistant, self.to_user, _, self.tail = pieces
+        self._ids = functools.lru_cache(maxsize=200_000)(self._tokenize)
+        if not self.tail or self._ids(self.tail)[0] != self._ids(self.to_user)[0]:
+            raise UserError("the model's chat template does not end every assistant turn with the same token")
+        self.end = self._ids(self.to_user)[0]  # the end-of-turn token, sampled by the actor and trained on
+
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _content(self, text: str) -> tuple[int, ...]:
+        # Text that looks like a role's marker stays text: without this, a model could write another role's turn.
+        for token in self.tokenizer.all_special_tokens:
+            text = text.replace(token, " ")
+        return self._ids(text)
+
+    def opening(self, text: str) -> list[int]:
+        """Token ids of a dialogue that begins with the user turn `text`, up to where the assistant speaks."""
+        return [*self._ids(self.head), *self._content(text), *self._ids(self.to_assistant)]
+
+    def turn(self, text: str) -> list[int]:
+        """Token ids from the end of an assistant turn through the user turn `text` to where the assistant speaks."""
+        return [*self._ids(self.to_user), *self._content(text), *self._ids(self.to_assistant)]
+
+    def encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """A dialogue as (token ids, labels): the label is the id where loss is true, -100 elsewhere.
+
+        Learned are the content of such turns and the token that ends them.  A dialogue that ends with a user turn
+        is encoded up to where the assistant speaks.  Raises `ValueError` if the roles do not alternate.
+        """
+        ids, labels = [], []
+        for index, message in enumerate(messages):
+            if message["role"] != ("user", "assistant")[index % 2]:
+                raise ValueError(f"turn {index} is a {message['role']} turn; user and assistant must alternate")
+            if message["role"] == "user":
+                piece = self.turn(message["content"]) if index else self.opening(message["content"])
+                ids += piece
+                labels += [-100] * len(piece)
+                if index and messages[index - 1]["loss"]:
+                    labels[-len(piece)] = self.end
+            else:
+                content = self._content(message["content"])
+                ids += content
+                labels += content if message["loss"] else [-100] * len(content)
+        if messages[-1]["role"] == "assistant":
+            ids.append(self.end)
+            labels.append(self.end if messages[-1]["loss"] else -100)
+        return ids, labels
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the actor
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer with spare room: appending writes in place, where `DynamicLayer` copies the whole cache."""
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        """Append states of shape [batch, heads, new, width]; return all, [batch, heads, length, width]."""
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if not start:
+            self.lazy_initialization(key_states, value_states)
+        if not start or end > self.room[0].shape[-2]:
+            size = end + max(32, end // 2)
+            grown = [new.new_empty(*new.shape[:2], size, new.shape[-1]) for new in (key_states, value_states)]
+            if start:
+                for room, old in zip(grown, (self.keys, self.values), strict=True):
+                    room[:, :, :start] = old
+            self.room = grown
+        for room, new in zip(self.room, (key_states, value_states), strict=True):
+            room[:, :, start:end] = new
+        self.keys, self.values = (room[:, :, :end] for room in self.room)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices):
+        """Keep the rows `indices`, in that order; a row may be named several times."""
+        length = self.get_seq_length()
+        self.room = [room[indices] for room in self.room]
+        self.keys, self.values = (room[:, :, :length] for room in self.room)
+
+
+class Dialogues:
+    """A batch of running conversations on one key-value cache that lives as long as the episodes do.
+
+    Only what is new is ever fed.  New tokens are padded on the left to the longest of the batch and the padding is
+    masked out, so rows of different lengths share one cache; positions count real tokens alone.
+    """
+
+    def __init__(self, actor: Actor, contexts: Sequence[Sequence[int]]) -> None:
+        self.actor = actor
+        self.cache = Cache(layer_class_to_replicate=RoomyLayer)
+        self.mask = torch.zeros(len(contexts), 0, dtype=torch.long, device=actor.device)  # [rows, length]
+        self.feed(contexts)
+
+    @torch.inference_mode()
+    def feed(self, rows: Sequence[Sequence[int]]) -> None:
+        """Append token ids to each row (an empty list appends nothing); keep the logits of the last token."""
+        width = max(map(len, rows))
+        ids = torch.tensor([[self.actor.format.end] * (width - len(row)) + list(row) for row in rows])
+        new = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        self._forward(ids.to(self.actor.device), new.to(self.actor.device))
+
+    def _forward(self, ids: torch.Tensor, new: torch.Tensor) -> None:
+        start = self.mask.sum(1, keepdim=True)
+        self.mask = torch.cat([self.mask, new], dim=1)
+        self.logits = self.actor.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=(start + new.cumsum(1) - 1).clamp(min=0),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1].float()  # [rows, vocabulary]
+
+    @torch.inference_mode()
+    def replies(self, temperature: float, generator: torch.Generator | None = None) -> list[str]:
+        """Let the actor speak in every row, to its end-of-turn token or the limit; return the texts.
+
+        Temperature 0 is greedy.  The end-of-turn token is left to the next turn, which begins with it.
+        """
+        end, columns = self.actor.format.end, []
+        speaking = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
+        for _ in range(self.actor.max_new_tokens):
+            if temperature > 0:
+                p = torch.softmax(self.logits / temperature, dim=-1)
+                tokens = torch.multinomial(p, 1, generator=generator)[:, 0]
+            else:
+                tokens = self.logits.argmax(-1)
+            speaking = speaking & (tokens != end)
+            if not speaking.any():
+                break
+            tokens = torch.where(speaking, tokens, end)
+            columns.append(tokens)
+            self._forward(tokens[:, None], speaking[:, None].long())
+        written = torch.stack(columns, 1).tolist() if columns else [[] for _ in self.mask]
+        # A row that has ended is filled up with `end`; cut it there.
+        return self.actor.decode([row[: row.index(end)] if end in row else row for row in written])
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order; naming a row several times forks its conversation."""
+        if list(rows) == list(range(len(self.mask))):
+            return
+        index = torch.tensor(rows, dtype=torch.long, device=self.mask.device)
+        self.mask, self.logits = self.mask[index], self.logits[index]
+        self.cache.batch_select_indices(index)
+
+    def lengths(self) -> list[int]:
+        """The number of tokens in each row."""
+        return self.mask.sum(1).tolist()
+
+
+class Actor:
+    """pi_theta: any Hugging Face causal language model whose tokenizer has a chat template."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, max_new_tokens: int = 64) -> None:
+        """Raises `UserError` if the chat template cannot be used."""
+        self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
+        self.format = ChatFormat(tokenizer)
+        self.device = model.device
+        self.max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9
+        self._words = functools.lru_cache(maxsize=200_000)(self._decode)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
+        """Read a checkpoint folder as `save_pretrained` leaves it.  Code that comes with a model is never run.
+
+        Raises `UserError` if the folder is missing, holds no model, or has no usable chat template.
+        """
+        if not Path(folder).is_dir():
+            raise UserError(f"--model {folder}: there is no such folder; name one that holds a saved model")
+        if not (Path(folder) / "config.json").is_file():
+            raise UserError(f"--model {folder}: the folder holds no config.json; name one that holds a saved model")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"--model {folder}: cannot be loaded as a causal language model: {reason}") from error
+        return cls(model.to(device).eval(), tokenizer, max_new_tokens)
+
+    @classmethod
+    def tiny(cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_length: int = 1024) -> Actor:
+        """A small random Llama whose word-level tokenizer knows the words of `text` (about 100 k parameters).
+
+        Draws its weights from torch's global generator: seed it first.
+        """
+        tokenizer = word_tokenizer(text)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,  # half the cache; searching gains more than learning loses
+            max_position_embeddings=max_length,
+            tie_word_embeddings=True,
+            initializer_range=width**-0.5,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        return cls(LlamaForCausalLM(config).to(device).eval(), tokenizer, max_new_tokens=24)
+
+    def save(self, folder: Path) -> None:
+        """Write model and tokenizer, chat template included, for `load` or anybody's `from_pretrained`."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def start(self, contexts: Sequence[Sequence[int]]) -> Dialogues:
+        """Open one conversation per context (lists of token ids)."""
+        return Dialogues(self, contexts)
+
+    def _decode(self, ids: tuple[int, ...]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
+        """Token ids to texts, without special tokens."""
+        return [self._words(tuple(row)) for row in rows]
+
+
+def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over the words of `text`, with a three-marker chat template.
+
+    White space is dropped and put back by rule, labels such as `Action:` are one token, so dialogues stay short.
+    """
+    split = Regex(r"(Thought|Action|Judgment|Observation|Task|Log):|\w+|[^\w\s]")
+    special = ["<pad>", "<unk>", "<user>", "<agent>", "<end>"]
+    words = sorted({word for word, _ in pre_tokenizers.Split(split, "removed", invert=True).pre_tokenize_str(text)})
+    vocabulary = {word: index for index, word in enumerate([*special, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(split, "removed", invert=True)
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<end>",
+        additional_special_tokens=["<user>", "<agent>"],
+    )
+    fast.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% else %}"
+        "<agent>{{ m['content'] }}<end>{% endif %}{% endfor %}{% if add_generation_prompt %}<agent>{% endif %}"
+    )
+    return fast
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# rollouts and evaluation
+
+
+def open_dialogues(actor: Actor, episodes: Sequence[Episode]) -> tuple[list[Episode], Dialogues | None]:
+    """Open a conversation for every episode still running: (those episodes, their dialogues in the same order).
+
+    An episode that does not fit the actor's context is truncated with its score so far.
+    """
+    live, contexts = [], []
+    for episode in episodes:
+        if not episode.done:
+            ids = actor.format.encode(episode.trajectory.context())[0]
+            episode.done = len(ids) + actor.max_new_tokens > actor.max_length
+            if not episode.done:
+                live.append(episode)
+                contexts.append(ids)
+    return live, actor.start(contexts) if live else None
+
+
+def advance(live: Sequence[Episode], dialogues: Dialogues, replies: Sequence[str]) -> list[Episode]:
+    """Let every episode take one turn and hear the answer; return those that go on, the only rows kept."""
+    actor, rows, turns = dialogues.actor, [], []
+    for row, (episode, reply, length) in enumerate(zip(live, replies, dialogues.lengths(), strict=True)):
+        episode.act(reply)
+        turn = actor.format.turn(episode.observation)
+        episode.done = episode.done or length + len(turn) + actor.max_new_tokens > actor.max_length
+        if not episode.done:
+            rows.append(row)
+            turns.append(turn)
+    if rows:
+        dialogues.select(rows)
+        dialogues.feed(turns)
+    return [live[row] for row in rows]
+
+
+def finish(
+    live: Sequence[Episode], dialogues: Dialogues, temperature: float, generator: torch.Generator | None = None
+) -> None:
+    """Play episodes to their ends in lockstep; row i of `dialogues` is the conversation of `live[i]`."""
+    while live:
+        live = advance(live, dialogues, dialogues.replies(temperature, generator))
+
+
+def play(
+    actor: Actor,
+    make_world: Callable[[], World],
+    starts: Sequence[tuple[str, Sequence[Step]]],
+    batch_size: int,
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+    label: str = "playing",
+) -> list[Trajectory]:
+    """Play one episode from each start, a task and the steps taken in it already; the trajectories, in order."""
+    trajectories = []
+    with tqdm(total=len(starts), desc=label, leave=False, disable=None) as bar:
+        for first in range(0, len(starts), batch_size):
+            batch = starts[first : first + batch_size]
+            episodes = [Episode(make_world(), task, steps) for task, steps in batch]
+            finish(*open_dialogues(actor, episodes), temperature, generator)
+            trajectories += [episode.trajectory for episode in episodes]
+            bar.update(len(batch))
+    return trajectories
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else None
+
+
+def figures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
+    """Mean score, share of full successes, and loops over all and over failed episodes (None over none)."""
+
+    return {
+        "score": mean(t.score for t in trajectories),
+        "success": mean(float(t.score >= 1.0) for t in trajectories),
+        "loops": mean(t.loops() for t in trajectories),
+        "loops_failed": mean(t.loops() for t in trajectories if t.score < 1.0),
+    }
+
+
+def failed_prefixes(
+    trajectories: Sequence[Trajectory], make_world: Callable[[], World]
+) -> tuple[list[tuple[str, list[Step]]], int]:
+    """Starts for the recovery measure (Table 3): failed episodes cut just after their first error.
+
+    Uses the world's truth, as measurement may.  Returns the starts and how many failures were left out because
+    nothing can recover from them within the step limit.
+    """
+    starts, lost = [], 0
+    world = make_world()
+    for trajectory in trajectories:
+        if trajectory.score < 1.0:
+            t = first_error(world, trajectory.task, [step.action for step in trajectory.steps])
+            if t is None:
+                continue
+            steps = trajectory.steps[: t + 1]
+            episode = Episode(world, trajectory.task, steps)
+            way = None if episode.done else world.expert()
+            if way is None or len(steps) + len(way) > world.step_limit:
+                lost += 1
+            else:
+                starts.append((trajectory.task, steps))
+    return starts, lost

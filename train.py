@@ -1,0 +1,614 @@
+"""The training: warm-up, masked fine-tuning, the eta mix, the iterations, and the command line.
+
+Agent-R is a loop (paper, Algorithm 1).  In each iteration the present actor searches training tasks, its failures
+become revision trajectories, and it is fine-tuned on them with
+
+    L(theta) = eta * L(revision + good) + (1 - eta) * L(general)                                   (equation 7)
+
+where alpha, the score from which a trajectory counts as good, rises with the iterations.  `eta` is the share of
+agent data among the examples drawn for a batch, after AgentTuning, whose mix the paper takes over.
+
+A tiny model made here has no pretraining, so `warm_up_examples` stands in for an instruction-tuned model: an expert's
+demonstrations and judged steps of noisy episodes, which are the general data of the mix as well.  So the tiny judge
+is taught, not found.  After the warm-up nothing asks a world's truth but the measurements.
+
+Read in order: `Config`, the warm-up, `draw_batches` and `fine_tune`, `measure`, `run`, the tables, the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import random
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tqdm import tqdm
+
+import critique
+import mcts
+from agent_r import (
+    BAD,
+    GOOD,
+    JUDGE_ANSWER,
+    JUDGE_PROMPT,
+    JUDGE_TURN,
+    NO_ACTION,
+    REVISE,
+    REVISE_ANSWER,
+    Actor,
+    Episode,
+    Message,
+    Step,
+    Trajectory,
+    failed_prefixes,
+    figures,
+    mean,
+    play,
+    write_lines,
+)
+from envs import UserError, World, first_error, make_world
+
+Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
+
+
+@dataclasses.dataclass
+class Config:
+    """Every flag of the command line, `--max-depth` for `max_depth`; the text beside each is its help."""
+
+    env: str = "lab"  # worlds, separated by commas: lab, craft, textcraft, or module:Class
+    model: str = ""  # folder of a checkpoint to start from; without it a tiny model is made and warmed up
+    method: str = "agent-r"  # agent-r, or optimal (good trajectories only)
+    splice: str = "verified"  # verified (keep a splice only if the world can execute it) or paper (keep all)
+    iterations: int = 3  # how many times to search and train
+    tasks: int = 1000  # training tasks searched in an iteration, over all worlds
+    simulations: int = 8  # simulations per tree
+    branch: int = 4  # actions sampled when a node is expanded
+    max_depth: int = 0  # steps of a searched episode at most; 0: the world's own limit
+    c_uct: float = 0.25  # exploration constant of UCT
+    alpha: str = "0.5,0.7,1.0"  # score of a good trajectory at least; one, or one per iteration
+    beta: float = 0.2  # a good trajectory's score exceeds a bad one's by more than this
+    eta: float = 0.2  # share of agent data in the training mix
+    pairs: int = 4  # revision trajectories, and good ones, per tree at most
+    temperature: float = 1.0  # of the actor while searching; evaluation is greedy
+    steps: int = 1000  # optimisation steps in an iteration
+    batch_size: int = 32768  # tokens in an optimisation step
+    micro_batch: int = 8192  # tokens in one forward and backward pass
+    lr: float = 1e-5  # peak learning rate, after a short rise and before a linear fall
+    warmup_steps: int = 1500  # optimisation steps of the warm-up of a tiny model
+    warmup_tasks: int = 4000  # tasks of each kind of warm-up data, over all worlds
+    judge_share: float = 0.4  # share of judged episodes in the general data
+    width: int = 64  # hidden size of a tiny model
+    layers: int = 2  # layers of a tiny model
+    rollouts: int = 256  # episodes played, or trees searched, at a time
+    eval_tasks: int = 1000  # held-out tasks per world; fewer if the split has fewer
+    eval_split: str = "test"  # test, or validation while choosing settings
+    seed: int = 0  # decides everything that is drawn
+    device: str = "auto"  # auto, cpu, cuda or mps
+    dtype: str = "float32"  # of the model: float32 or bfloat16
+    recipes: str = ""  # folder of Minecraft's recipe files, for textcraft
+    out: str = "runs/tiny"  # new folder for everything the run leaves
+
+
+TINY_FOR = {"textcraft": {"width": 128, "layers": 3}}
+TINY = {"batch_size": 1024, "micro_batch": 1024, "lr": 2e-3, "eta": 0.8}
+CHOICES = {
+    "method": ("agent-r", "optimal"),
+    "splice": ("verified", "paper"),
+    "eval_split": ("validation", "test"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "dtype": ("float32", "bfloat16"),
+}
+
+
+def derive(config: Config, iteration: int, stage: str) -> random.Random:
+    """A random generator of its own for each (seed, iteration, stage), so that no stage disturbs another."""
+    return random.Random(f"{config.seed} {iteration} {stage}")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the warm-up: the only data that asks a world's truth
+
+
+def demonstration(world: World, task: str) -> list[Message]:
+    """The dialogue of the expert's shortest way through `task`."""
+    episode = Episode(world, task)
+    for action in world.expert():
+        episode.act(f"Action: {action}")
+    return episode.trajectory.messages()
+
+
+def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Random) -> list[Message]:
+    """A verifier dialogue over a noisy episode: every action, its observation and the true verdict.
+
+    The expert acts, but one action in three is another: mostly one that might seem sensible where it stands, else
+    one from anywhere (`pool`) or one from before.  An action is Good if it shortened the way to the goal.
+    """
+    episode, verdicts = Episode(world, task), []
+    while not episode.done:
+        way, before = world.expert(), episode.trajectory.steps
+        action = way[0]
+        if rng.random() < 0.35:
+            kind = rng.random()
+            tried = [step.action for step in before] or pool
+            action = rng.choice(world.choices() if kind < 0.7 else pool if kind < 0.85 else tried)
+        episode.act(f"Action: {action}")
+        left = world.expert()
+        verdicts.append(GOOD if left is not None and len(left) < len(way) else BAD)
+    messages: list[Message] = []
+    for t, verdict in enumerate(verdicts):
+        messages += [
+            {"role": "user", "content": episode.trajectory.judge_turn(t, first=t == 0)},
+            {"role": "assistant", "content": JUDGE_ANSWER.format(verdict=verdict), "loss": True},
+        ]
+    return messages
+
+
+def warm_up_examples(config: Config, worlds: dict[str, Callable[[], World]]) -> dict[str, list[list[Message]]]:
+    """The general data: expert demonstrations and judged episodes of training tasks, half of each world's each."""
+    demonstrations, judged = [], []
+    for name, make in worlds.items():
+        world, rng = make(), derive(config, 0, f"warm-up {name}")
+        if not hasattr(world, "expert"):
+            raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
+        count = config.warmup_tasks // len(worlds)
+        bar = tqdm(total=2 * count, desc=f"warm-up data of {name}", leave=False, disable=None)
+        for task in draw(world.tasks("train"), count, rng):
+            demonstrations.append(demonstration(world, task))
+            bar.update()
+        pool = sorted({m["content"].removeprefix("Action: ") for d in demonstrations[-count:] for m in d[1::2]})
+        for task in draw(world.tasks("train"), count, rng):
+            judged.append(judged_episode(world, task, pool, rng))
+            bar.update()
+        bar.close()
+    return {"demonstrations": demonstrations, "judged": judged}
+
+
+def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
+    """`count` tasks drawn without repetition; if there are fewer, all of them over and over."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += rng.sample(tasks, min(count - len(drawn), len(tasks)))
+    return drawn
+
+
+def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], device: str) -> Actor:
+    """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
+    prompts = (JUDGE_PROMPT, JUDGE_TURN, JUDGE_ANSWER, "Good Bad Uncertain", NO_ACTION, REVISE_ANSWER, REVISE)
+    text = " ".join((*(make().words for make in worlds.values()), *prompts, *critique.REVISION_THOUGHTS, "Thought:"))
+    torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
+    return Actor.tiny(text, device, config.width, config.layers)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Phase II: fine-tuning
+
+
+def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
+    """Token ids and labels of each dialogue that fits the actor's context; one that does not is dropped whole."""
+    encoded = [actor.format.encode(messages) for messages in dialogues]
+    return [(ids, labels) for ids, labels in encoded if len(ids) <= actor.max_length]
+
+
+def draw_batches(
+    sources: Sequence[Sequence[Encoded]],
+    shares: Sequence[float],
+    steps: int,
+    batch_size: int,
+    micro_batch: int,
+    rng: random.Random,
+) -> Iterator[list[list[Encoded]]]:
+    """`steps` batches of about `batch_size` tokens, each a list of micro-batches of examples of like length.
+
+    Every example is drawn from source k with probability `shares[k]` (equation 7); within a source each is drawn
+    once before any is drawn again.
+    """
+    decks: list[list[int]] = [[] for _ in sources]
+
+    def next_example() -> Encoded:
+        (k,) = rng.choices(range(len(sources)), shares)
+        if not decks[k]:
+            decks[k] = rng.sample(range(len(sources[k])), len(sources[k]))
+        return sources[k][decks[k].pop()]
+
+    per_step = max(1, batch_size // micro_batch)
+    ready: list[list[Encoded]] = []
+    for _ in range(steps):
+        while len(ready) < per_step:
+            # Sort a stretch of examples by length and cut it up: hardly any padding, and the mix stays as drawn.
+            window = [next_example()]
+            while sum(len(ids) for ids, _ in window) < 16 * batch_size:
+                window += [next_example() for _ in range(16)]
+            cut: list[list[Encoded]] = [[]]
+            for example in sorted(window, key=lambda pair: len(pair[0])):
+                if cut[-1] and len(example[0]) * (len(cut[-1]) + 1) > micro_batch:
+                    cut.append([])
+                cut[-1].append(example)
+            ready += rng.sample(cut, len(cut))
+        yield [ready.pop() for _ in range(per_step)]
+
+
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed cross-entropy of the next token, where the label is not -100.
+
+    logits: [rows, length, vocabulary]; labels: [rows, length].
+    """
+    targets = labels[:, 1:]
+    learned = targets != -100
+    return torch.nn.functional.cross_entropy(logits[:, :-1][learned].float(), targets[learned], reduction="sum")
+
+
+def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids, attention mask and labels of a micro-batch, [rows, longest], padded on the right."""
+    longest = max(len(ids) for ids, _ in batch)
+    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
+    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
+    labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in batch])
+    return ids.to(device), mask.to(device), labels.to(device)
+
+
+def fine_tune(
+    actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str
+) -> int:
+    """Full fine-tuning with AdamW; returns how many tokens were processed.
+
+    The loss of a step is the mean over the trained tokens of all its micro-batches.
+    """
+    model = actor.model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+    rise = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / rise, 1.0, 1.05 - i / steps))
+    tokens = 0
+    for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
+        trained = sum(label != -100 for micro in batch for _, labels in micro for label in labels[1:])
+        for micro in batch:
+            ids, mask, labels = pad(micro, actor.device)
+            loss = masked_loss(model(input_ids=ids, attention_mask=mask).logits, labels) / max(1, trained)
+            loss.backward()
+            tokens += sum(len(ids) for ids, _ in micro)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+    model.eval()
+    return tokens
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# measuring
+
+
+@dataclasses.dataclass
+class Exam:
+    """The held-out tasks of one world, and the frozen failed prefixes that recovery is measured from (Table 3)."""
+
+    name: str
+    make: Callable[[], World]
+    tasks: list[str]
+    prefixes: list[tuple[str, list[Step]]] | None = None
+    lost: int = 0  # failures left out of `prefixes`, as nothing can recover from them
+
+
+def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], list[Trajectory]]:
+    """The figures of one actor on one world's held-out tasks, greedily played, and the trajectories.
+
+    The first call freezes the failed prefixes.  What needs a world's truth is None where it has no expert.
+    """
+    trajectories = play(actor, exam.make, [(task, ()) for task in exam.tasks], rollouts, label=f"testing {exam.name}")
+    row: dict[str, Any] = {"tasks": len(exam.tasks), **figures(trajectories)}
+    row.update(dict.fromkeys(("recovery", "first_error_exact", "first_error_within_1", "false_alarms")))
+    world = exam.make()
+    if not hasattr(world, "expert"):
+        return row, trajectories
+    if exam.prefixes is None:
+        exam.prefixes, exam.lost = failed_prefixes(trajectories, exam.make)
+    if exam.prefixes:
+        recovered = play(actor, exam.make, exam.prefixes, rollouts, label=f"recovering {exam.name}")
+        row["recovery"] = figures(recovered)["score"]
+    row["recovery_prefixes"], row["recovery_left_out"] = len(exam.prefixes), exam.lost
+    truth = [first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
+    found = critique.find_first_errors(actor, trajectories, [0] * len(trajectories), rollouts)
+    row.update(critique.judge_figures(truth, found))
+    return row, trajectories
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the iterations
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """The whole method; returns the rows of `results.jsonl`.  Everything else is left in the folder `config.out`.
+
+    Raises `UserError` for a setting that cannot be used and for an `out` that holds something already.
+    """
+    alphas = check(config)
+    out = Path(config.out)
+    device = pick_device(config.device)
+    worlds = {name: make_world(name, config.recipes or None) for name in config.env.split(",")}
+    exams = []
+    for name, make in worlds.items():
+        tasks = make().tasks(config.eval_split)
+        count = min(config.eval_tasks, len(tasks))
+        exams.append(Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
+    if config.model:
+        actor = Actor.load(config.model, device, config.dtype)
+    else:
+        actor = make_tiny_actor(config, worlds, device)
+    make_folder(out)
+    write_lines(out / "config.json", [dataclasses.asdict(config)])
+    print(" ".join(f"{key}={value}" for key, value in dataclasses.asdict(config).items()), flush=True)
+
+    rows: list[dict[str, Any]] = []
+    episodes: list[dict[str, Any]] = []
+    started = time.perf_counter()
+    general: dict[str, list[list[Message]]] = {}
+    tokens = 0
+    if not config.model:
+        general = warm_up_examples(config, worlds)
+        sources = [encode(actor, dialogues) for dialogues in general.values()]
+        batches = draw_batches(
+            sources,
+            (1 - config.judge_share, config.judge_share),
+            config.warmup_steps,
+            config.batch_size,
+            config.micro_batch,
+            derive(config, 0, "warm-up batches"),
+        )
+        tokens = fine_tune(actor, batches, config.warmup_steps, config.lr, "warming up")
+
+    agent_data: list[Encoded] = []
+    counts: dict[str, dict[str, Any]] = {name: {} for name in worlds}
+    for iteration in range(config.iterations + 1):
+        folder = make_folder(out / f"iteration-{iteration}")
+        if iteration:
+            trees, examples = [], []
+            for name, make in worlds.items():
+                count = config.tasks // len(worlds)
+                grown, built, counts[name] = self_examples(
+                    config, actor, name, make, count, iteration, alphas[iteration - 1]
+                )
+                trees, examples = trees + grown, examples + built
+            write_lines(folder / "trees.jsonl", map(mcts.to_record, trees))
+            write_lines(folder / "data.jsonl", examples)
+            agent_data += encode(actor, [example["messages"] for example in examples])
+            tokens = train_on(config, actor, agent_data, general, iteration)
+        for exam in exams:
+            row, trajectories = measure(actor, exam, config.rollouts)
+            head = {
+                "method": config.method,
+                "iteration": iteration,
+                "env": exam.name,
+                "split": config.eval_split,
+                "seed": config.seed,
+            }
+            seconds = round(time.perf_counter() - started, 1)
+            rows.append({**head, **row, **counts[exam.name], "trained_tokens": tokens, "seconds": seconds})
+            episodes += [{**head, "task": t.task, "score": t.score, "steps": len(t.steps)} for t in trajectories]
+        if len(exams) > 1:
+            rows.append(average(rows[-len(exams) :]))
+        write_lines(out / "results.jsonl", rows)
+        write_lines(out / "episodes.jsonl", episodes)
+        save_whole(actor, folder / "model")
+        print(table(rows if iteration == config.iterations else rows[-len(exams) :]), flush=True)
+    print(revised_episode(trajectories))
+    return rows
+
+
+def self_examples(
+    config: Config, actor: Actor, name: str, make: Callable[[], World], count: int, iteration: int, alpha: float
+) -> tuple[list[mcts.Tree], list[dict[str, Any]], dict[str, Any]]:
+    """Phase I on one world: search `count` training tasks, judge the failures, splice: (trees, examples, figures)."""
+    trees = mcts.search(
+        actor,
+        make,
+        draw(make().tasks("train"), count, derive(config, iteration, f"tasks {name}")),
+        config.simulations,
+        config.branch,
+        config.c_uct,
+        config.temperature,
+        torch.Generator(actor.device).manual_seed(derive(config, iteration, f"search {name}").getrandbits(32)),
+        config.rollouts,
+        config.max_depth,
+    )
+    examples, found = critique.build_examples(
+        actor,
+        trees,
+        make,
+        alpha=alpha,
+        beta=config.beta,
+        pairs=config.pairs,
+        splice_kind=config.splice,
+        rng=derive(config, iteration, f"splice {name}"),
+        iteration=iteration,
+    )
+    if config.method == "optimal":
+        examples = [example for example in examples if example["kind"] == "good"]
+    found["counts"]["dropped_too_long"] = len(examples) - len(encode(actor, [e["messages"] for e in examples]))
+    return trees, examples, found
+
+
+def train_on(
+    config: Config, actor: Actor, agent_data: list[Encoded], general: dict[str, list[list[Message]]], iteration: int
+) -> int:
+    """Phase II: fine-tune on the agent data of all iterations so far, mixed with general data; the tokens processed.
+
+    Without general data (a checkpoint brought along) or without agent data, the other has the whole mix.
+    """
+    sources, shares = [agent_data], [config.eta]
+    if general:
+        sources += [encode(actor, dialogues) for dialogues in general.values()]
+        shares += [(1 - config.eta) * (1 - config.judge_share), (1 - config.eta) * config.judge_share]
+    mixed = [(source, share) for source, share in zip(sources, shares, strict=True) if source and share]
+    if not mixed:
+        return 0
+    batches = draw_batches(
+        [source for source, _ in mixed],
+        [share for _, share in mixed],
+        config.steps,
+        config.batch_size,
+        config.micro_batch,
+        derive(config, iteration, "batches"),
+    )
+    return fine_tune(actor, batches, config.steps, config.lr, f"training, iteration {iteration}")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# what a person reads
+
+
+COLUMNS = {  # heading -> (field of a row, factor, decimals)
+    "iter": ("iteration", 1, 0),
+    "score": ("score", 100, 1),
+    "success": ("success", 100, 1),
+    "recovery": ("recovery", 100, 1),
+    "loops": ("loops", 100, 1),
+    "rev.length": ("revision_length", 1, 2),
+    "judge exact": ("first_error_exact", 100, 1),
+    "false alarms": ("false_alarms", 100, 1),
+    "executable": ("executable_share", 100, 1),
+    "seconds": ("seconds", 1, 0),
+}
+
+
+def average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row `average`: every figure's mean over the worlds that have it."""
+    combined = dict(rows[-1], env="average", counts=None, tasks=sum(row["tasks"] for row in rows))
+    for key, _, _ in COLUMNS.values():
+        combined[key] = mean(row[key] for row in rows if row.get(key) is not None)
+    return combined
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as one aligned table; scores and shares times 100, as in the paper."""
+    lines = [f"{'world':10}" + "".join(f"{heading:>13}" for heading in COLUMNS)]
+    for row in rows:
+        cells = []
+        for key, factor, decimals in COLUMNS.values():
+            value = row.get(key)
+            cells.append("-" if value is None else f"{factor * value:.{decimals}f}")
+        lines.append(f"{row['env']:10}" + "".join(f"{cell:>13}" for cell in cells))
+    return "\n".join(lines)
+
+
+def revised_episode(trajectories: Sequence[Trajectory]) -> str:
+    """One held-out episode in which the agent noticed a mistake, as text: the best scored, then the shortest."""
+    revised = [t for t in trajectories if any(step.action == REVISE for step in t.steps)]
+    if not revised:
+        return "No held-out episode of the last evaluation holds a revision."
+    best = min(revised, key=lambda t: (-t.score, len(t.steps)))
+    lines = [f"A held-out episode that the agent revised (task {best.task}, score {best.score:.2f}):", best.opening]
+    for step in best.steps:
+        lines.append(f"  {' '.join(step.reply.split())}\n    {step.observation}")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# the command line
+
+
+def check(config: Config) -> list[float]:
+    """alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
+    for field, allowed in CHOICES.items():
+        value = getattr(config, field)
+        if value not in allowed:
+            raise UserError(f"{flag(field)} {value}: must be one of {', '.join(allowed)}")
+    try:
+        alphas = [float(part) for part in config.alpha.split(",")]
+    except ValueError:
+        raise UserError(f"--alpha {config.alpha}: must be numbers in [0, 1], separated by commas") from None
+    unit = {"beta": config.beta, "eta": config.eta, "judge_share": config.judge_share}
+    for field, value in [*unit.items(), *(("alpha", alpha) for alpha in alphas)]:
+        if not 0 <= value <= 1:
+            raise UserError(f"{flag(field)} {value}: must lie in [0, 1]")
+    zero_allowed = {"max_depth", "iterations", "warmup_steps", "seed"}
+    for field in dataclasses.fields(Config):
+        value = getattr(config, field.name)
+        if field.type == "int" and value < (field.name not in zero_allowed):
+            raise UserError(f"{flag(field.name)} {value}: must be at least {int(field.name not in zero_allowed)}")
+    for field in ("lr", "temperature"):
+        if not 0 < getattr(config, field) < float("inf"):
+            raise UserError(f"{flag(field)} {getattr(config, field)}: must be a positive number")
+    if not 0 <= config.c_uct < float("inf"):
+        raise UserError(f"--c-uct {config.c_uct}: must be a number from 0 on")
+    if config.width % 8:
+        raise UserError(f"--width {config.width}: must be a multiple of 8, for four attention heads")
+    if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
+        raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
+    return alphas * config.iterations if len(alphas) == 1 else alphas
+
+
+def flag(field: str) -> str:
+    """The command-line name of a field of `Config`."""
+    return "--" + field.replace("_", "-")
+
+
+def pick_device(name: str) -> str:
+    """The device to compute on; `auto` takes a GPU if there is one.  Raises `UserError` for one that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there[name]:
+        raise UserError(f"--device {name}: this machine has none; use --device cpu")
+    return name
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a new folder; raises `UserError` if something stands there already or it cannot be made."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--out {folder}: something stands there already; name a new folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save_whole(actor: Actor, folder: Path) -> None:
+    """Write a checkpoint beside its place and move it there once it is whole."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    actor.save(part)
+    part.rename(folder)
+
+
+def parse(arguments: Sequence[str] | None = None) -> Config:
+    """The configuration: the defaults of `Config`, then the preset of `--tiny`, then the flags given."""
+    helps = dict(re.findall(r"^    (\w+): \w+ = .*?  # (.*)$", inspect.getsource(Config), re.MULTILINE))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--tiny", action="store_true", help="train a tiny model from nothing; any flag overrides")
+    types = {"str": str, "int": int, "float": float}
+    for field in dataclasses.fields(Config):
+        text = f"{helps[field.name]} (default {field.default!r})".replace("%", "%%")
+        parser.add_argument(flag(field.name), type=types[field.type], default=argparse.SUPPRESS, help=text)
+    given = vars(parser.parse_args(arguments))
+    tiny = given.pop("tiny")
+    if not tiny and "model" not in given:
+        parser.error("name a checkpoint with --model FOLDER, or use --tiny to train a tiny model from nothing")
+    preset = TINY | TINY_FOR.get(given.get("env", "lab"), {}) if tiny else {}
+    return Config(**(preset | given))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one configuration; the exit status.  A user's mistake is one sentence on standard error and status 2."""
+    transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
+    try:
+        run(parse(arguments))
+    except UserError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"train.py: {error.filename or 'a file'} cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train.py: stopped; what was finished is in the folder of --out", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
