@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
 from transformers import (
@@ -36,7 +37,7 @@ from transformers import (
 )
 from transformers.cache_utils import Cache, DynamicLayer
 
-from envs import UserError, World, first_error
+from envs import UserError, World
 
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant turns only)}
 
@@ -84,8 +85,13 @@ class Trajectory:
         """The first user turn: instruction and first observation."""
         return f"{self.instruction}\n{self.observation}"
 
+    def learned(self) -> list[bool]:
+        """Which steps of a good trajectory are learned: all but those that the agent itself took back."""
+        taken_back = [step.action == REVISE for step in self.steps[1:]]
+        return [not flag for flag in [*taken_back, False][: len(self.steps)]]
+
     def messages(self, loss: Sequence[bool] | None = None) -> list[Message]:
-        """The dialogue from the opening to the last action; `loss[t]` says whether action t is learned.
+        """The dialogue from the opening to the last action; `loss[t]`, or `learned`, says if action t is learned.
 
         Left out is the observation after the last action: nothing is said after it.
         """
@@ -93,9 +99,8 @@ class Trajectory:
 
     def context(self, loss: Sequence[bool] | None = None) -> list[Message]:
         """The dialogue up to the newest observation, where the agent speaks next."""
-        flags = [True] * len(self.steps) if loss is None else loss
         messages: list[Message] = [{"role": "user", "content": self.opening}]
-        for step, flag in zip(self.steps, flags, strict=True):
+        for step, flag in zip(self.steps, self.learned() if loss is None else loss, strict=True):
             messages += [
                 {"role": "assistant", "content": step.reply, "loss": flag},
                 {"role": "user", "content": step.observation},
@@ -174,7 +179,7 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records as JSON, one a line; the file appears when it is whole."""
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        file.writelines(json.dumps(record) + "\n" for record in records)
     part.replace(path)
 
 
@@ -203,24 +208,29 @@ class ChatFormat:
         u, a = "user content", "assistant content"
         turns = [{"role": "user", "content": u}, {"role": "assistant", "content": a}] * 2
         render = functools.partial(tokenizer.apply_chat_template, tokenize=False)
-        pieces = re.split(f"{u}|{a}", render(turns))
-        opened = render(turns[:3], add_generation_prompt=True)
+        try:
+            pieces = re.split(f"{u}|{a}", render(turns))
+            opened = render(turns[:3], add_generation_prompt=True)
+        except TemplateError as error:
+            raise UserError(f"the model's chat template cannot be rendered: {error}") from error
         if len(pieces) != 5 or opened != u.join((pieces[0] + u + pieces[1] + a + pieces[2], pieces[1])):
             raise UserError("the model's chat template does not render turn by turn; a plain one would do")
         self.head, self.to_assistant, self.to_user, _, self.tail = pieces
+        markers = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
+        self._marker = re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))) or r"(?!)")
         self._ids = functools.lru_cache(maxsize=200_000)(self._tokenize)
-        if not self.tail or self._ids(self.tail)[0] != self._ids(self.to_user)[0]:
+        ends = {self._ids(piece)[:1] for piece in (self.tail, self.to_user)}
+        if len(ends) > 1 or ends == {()}:
             raise UserError("the model's chat template does not end every assistant turn with the same token")
-        self.end = self._ids(self.to_user)[0]  # the end-of-turn token, sampled by the actor and trained on
+        ((self.end,),) = ends  # the end-of-turn token, sampled by the actor and trained on
+        self.unspoken = [i for i in tokenizer.all_special_ids if i != self.end]  # not sampled: a turn is text
 
     def _tokenize(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _content(self, text: str) -> tuple[int, ...]:
         # Text that looks like a role's marker stays text: without this, a model could write another role's turn.
-        for token in self.tokenizer.all_special_tokens:
-            text = text.replace(token, " ")
-        return self._ids(text)
+        return self._ids(self._marker.sub(" ", text))
 
     def opening(self, text: str) -> list[int]:
         """Token ids of a dialogue that begins with the user turn `text`, up to where the assistant speaks."""
@@ -263,7 +273,7 @@ class ChatFormat:
 class RoomyLayer(DynamicLayer):
     """A cache layer with spare room: appending writes in place, where `DynamicLayer` copies the whole cache."""
 
-    def update(self, key_states, value_states, *args, **kwargs):
+    def update(self, key_states, value_states, *args, **kwargs):  # noqa: ARG002, the name is the library's
         """Append states of shape [batch, heads, new, width]; return all, [batch, heads, length, width]."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
@@ -303,7 +313,7 @@ class Dialogues:
 
     @torch.inference_mode()
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
-        """Append token ids to each row (an empty list appends nothing); keep the logits of the last token."""
+        """Append token ids, one or more, to each row; keep the logits of the last token."""
         width = max(map(len, rows))
         ids = torch.tensor([[self.actor.format.end] * (width - len(row)) + list(row) for row in rows])
         new = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
@@ -327,9 +337,10 @@ class Dialogues:
 
         Temperature 0 is greedy.  The end-of-turn token is left to the next turn, which begins with it.
         """
-        end, columns = self.actor.format.end, []
+        end, unspoken, columns = self.actor.format.end, self.actor.format.unspoken, []
         speaking = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
         for _ in range(self.actor.max_new_tokens):
+            self.logits[:, [i for i in unspoken if i < self.logits.shape[1]]] = -torch.inf
             if temperature > 0:
                 p = torch.softmax(self.logits / temperature, dim=-1)
                 tokens = torch.multinomial(p, 1, generator=generator)[:, 0]
@@ -379,11 +390,12 @@ class Actor:
             raise UserError(f"--model {folder}: there is no such folder; name one that holds a saved model")
         if not (Path(folder) / "config.json").is_file():
             raise UserError(f"--model {folder}: the folder holds no config.json; name one that holds a saved model")
+        only = {"local_files_only": True, "trust_remote_code": False}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            tokenizer = AutoTokenizer.from_pretrained(folder, **only)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **only)
+        except Exception as error:  # whatever a broken checkpoint makes the loader raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"--model {folder}: cannot be loaded as a causal language model: {reason}") from error
         return cls(model.to(device).eval(), tokenizer, max_new_tokens)
 
@@ -400,7 +412,7 @@ class Actor:
             intermediate_size=4 * width,
             num_hidden_layers=layers,
             num_attention_heads=4,
-            num_key_value_heads=2,  # half the cache; searching gains more than learning loses
+            num_key_value_heads=1,  # a quarter of the cache to read at every step of a search
             max_position_embeddings=max_length,
             tie_word_embeddings=True,
             initializer_range=width**-0.5,
@@ -526,35 +538,9 @@ def mean(values: Iterable[float]) -> float | None:
 
 def figures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
     """Mean score, share of full successes, and loops over all and over failed episodes (None over none)."""
-
     return {
         "score": mean(t.score for t in trajectories),
         "success": mean(float(t.score >= 1.0) for t in trajectories),
         "loops": mean(t.loops() for t in trajectories),
         "loops_failed": mean(t.loops() for t in trajectories if t.score < 1.0),
     }
-
-
-def failed_prefixes(
-    trajectories: Sequence[Trajectory], make_world: Callable[[], World]
-) -> tuple[list[tuple[str, list[Step]]], int]:
-    """Starts for the recovery measure (Table 3): failed episodes cut just after their first error.
-
-    Uses the world's truth, as measurement may.  Returns the starts and how many failures were left out because
-    nothing can recover from them within the step limit.
-    """
-    starts, lost = [], 0
-    world = make_world()
-    for trajectory in trajectories:
-        if trajectory.score < 1.0:
-            t = first_error(world, trajectory.task, [step.action for step in trajectory.steps])
-            if t is None:
-                continue
-            steps = trajectory.steps[: t + 1]
-            episode = Episode(world, trajectory.task, steps)
-            way = None if episode.done else world.expert()
-            if way is None or len(steps) + len(way) > world.step_limit:
-                lost += 1
-            else:
-                starts.append((trajectory.task, steps))
-    return starts, lost

@@ -5,7 +5,7 @@ there on; the first it calls Bad is the transition point t'.  The revision traje
 including t', a revision thought, and the good actions after the shared node (equation 6): the agent sees itself err,
 notices, and goes another way.
 
-Read in order: `pair_leaves`, `first_error`, `splice`, `execute`, `build_examples`, and the dataset on disk.
+Read in order: `pair_leaves`, `first_error`, `splice`, `execute`, `build_examples`, `measure`.
 
 Changed from the released code: it pairs any two leaves by their gap in score, and in a quarter of the pairs of one
 scripted run the cut fell inside the shared prefix; here every pair has its own shared node and judging starts behind
@@ -15,15 +15,33 @@ the shared node cannot always be carried out from where the error led.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from agent_r import BAD, REVISE, REVISE_ANSWER, Actor, Episode, Step, Trajectory, mean, parse_verdict
+from agent_r import (
+    BAD,
+    GOOD,
+    JUDGE_ANSWER,
+    REVISE,
+    REVISE_ANSWER,
+    Actor,
+    Episode,
+    Message,
+    Step,
+    Trajectory,
+    figures,
+    mean,
+    parse_verdict,
+    play,
+)
 from envs import World
+from envs import first_error as true_first_error
 from mcts import Node, Tree
 
 # Short, since a small model gains nothing from a long one; the paper draws from ten sentences of this kind as well.
@@ -114,18 +132,28 @@ def _questions(actor: Actor, trajectory: Trajectory, start: int) -> deque[tuple[
     return questions
 
 
-def splice(bad: Trajectory, good: Trajectory, shared: int, error: int, thought: str) -> tuple[Trajectory, list[bool]]:
+def splice(
+    bad: Trajectory,
+    good: Trajectory,
+    shared: int,
+    error: int,
+    thought: str,
+    back: int = 0,
+    learned: Sequence[bool] | None = None,
+) -> tuple[Trajectory, list[bool]]:
     """The revision trajectory and its loss flags, one per step (equation 6).
 
     Bad steps up to and including t' = `error` are context and not learned; the revision turn and the good steps
-    after the shared node are.  The good observations are kept as they were recorded.
+    after the shared node are, as far as `learned` says (default: all that the agent did not take back).  The good
+    observations are kept as they were recorded.  Ours: with `back` > 0 the good steps begin that many before the
+    shared node, which walks back to it where the world lets one do so.
     Raises `ValueError` if t' lies in the shared prefix or behind the bad trajectory's end.
     """
     if not shared <= error < len(bad.steps):
         raise ValueError(f"the first error, step {error}, must lie between {shared} and {len(bad.steps) - 1}")
-    before, after = bad.steps[: error + 1], good.steps[shared:]
+    before, after = bad.steps[: error + 1], good.steps[shared - back :]
     turn = Step(f"Thought: {thought}\nAction: {REVISE}", REVISE, REVISE_ANSWER, before[-1].score)
-    flags = [False] * len(before) + [True] * (1 + len(after))
+    flags = [False] * len(before) + [True] + list(learned or good.learned())[shared - back :]
     return Trajectory(bad.task, bad.instruction, bad.observation, [*before, turn, *after]), flags
 
 
@@ -143,6 +171,28 @@ def execute(world: World, revision: Trajectory) -> Trajectory | None:
     return episode.trajectory if episode.trajectory.score >= revision.score else None
 
 
+def verified_splice(
+    world: World, bad: Trajectory, goods: Sequence[tuple[Trajectory, list[bool]]], error: int, thought: str
+) -> tuple[Trajectory, list[bool]] | None:
+    """Ours: the first splice that the world carries out, with its true observations; None if there is none.
+
+    `goods` are better trajectories of the same task with their loss flags, and are tried in that order.  Each is
+    tried from the last state it shares with `bad`, as the paper has it, then from one step earlier: an agent that
+    went through the wrong door has to come back through it before the good way is open.  (Not from earlier still:
+    that would teach it to go through its old mistakes again.)
+    """
+    for good, learned in goods:
+        pairs = zip(bad.steps, good.steps, strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0].action == pair[1].action, pairs))
+        if shared <= error:
+            for back in range(min(shared, 1) + 1):
+                revision, flags = splice(bad, good, shared, error, thought, back, learned)
+                executed = execute(world, revision)
+                if executed:
+                    return executed, flags
+    return None
+
+
 def build_examples(
     actor: Actor,
     trees: Sequence[Tree],
@@ -157,39 +207,37 @@ def build_examples(
     """The dataset of one iteration: (examples, figures).
 
     Revision examples come from at most `pairs` bad leaves a tree, good examples are at most `pairs` good leaves a
-    tree.  `splice_kind` "paper" keeps every splice as it is written; "verified" keeps one that can be executed,
-    with its true observations, trying the good leaves in the order of their shared nodes.  The figures are
+    tree.  `splice_kind` is "paper" (every splice as it is written) or "verified".  The figures are
     `revision_length`, the mean number of bad steps behind the shared node, t' included (Figure 5);
-    `executable_share`, of the splices as written; and `counts` of what was kept, and of what was dropped and why.
+    `executable_share`, of the paper's splices; and `counts` of what was kept, and of what was dropped and why.
     """
     drawn = [(tree, bad, goods) for tree in trees for bad, goods in pair_leaves(tree, alpha, beta, pairs, rng)]
-    bads = [tree.trajectory(bad) for tree, bad, _ in drawn]
-    errors = find_first_errors(actor, bads, [shared_steps(bad, goods[0]) for _, bad, goods in drawn])
+    bads = [tree.trajectory(leaf) for tree, leaf, _ in drawn]
+    errors = find_first_errors(actor, bads, [shared_steps(leaf, goods[0]) for _, leaf, goods in drawn])
     world, counts = make_world(), Counter(revision=0, good=0, dropped_no_error=0, dropped_not_executable=0)
     examples: list[dict[str, Any]] = []
+    made: dict[int, list[tuple[Trajectory, list[bool]]]] = defaultdict(list)  # revisions of each tree so far
     lengths: list[int] = []
     executable: list[bool] = []
-    for (tree, leaf, goods), bad, error in zip(drawn, bads, errors, strict=True):
+    for (tree, leaf, nodes), bad, error in zip(drawn, bads, errors, strict=True):
         if error is None:
             counts["dropped_no_error"] += 1
             continue
         thought = rng.choice(REVISION_THOUGHTS)
-        splices = [
-            splice(bad, tree.trajectory(good), shared_steps(leaf, good), error, thought)
-            for good in (goods if splice_kind == "verified" else goods[:1])
-        ]
-        executed = (execute(world, revision) for revision, _ in splices)
-        first = next(executed)
-        executable.append(first is not None)
-        revision, flags = splices[0]
+        shared = shared_steps(leaf, nodes[0])
+        kept = written = splice(bad, tree.trajectory(nodes[0]), shared, error, thought)
+        executable.append(execute(world, written[0]) is not None)
         if splice_kind == "verified":
-            later = zip(executed, splices[1:], strict=True)
-            kept = [(first, flags)] if first else [(e, f) for e, (_, f) in later if e][:1]
-            if not kept:
-                counts["dropped_not_executable"] += 1
-                continue
-            revision, flags = kept[0]
-        lengths.append(error + 1 - shared_steps(leaf, goods[0]))
+            goods = [(good, good.learned()) for good in map(tree.trajectory, nodes)]
+            # Every other time a revision made before stands in for the good trajectory: two mistakes, two revisions.
+            chained = made[id(tree)][::-1] if rng.random() < 0.5 else []
+            kept = verified_splice(world, bad, [*chained, *goods], error, thought)
+        if kept is None:
+            counts["dropped_not_executable"] += 1
+            continue
+        revision, flags = kept
+        made[id(tree)].append(kept)
+        lengths.append(error + 1 - shared)
         record = {"kind": "revision", "task": tree.task, "iteration": iteration, "score": revision.score}
         examples.append({"messages": revision.messages(flags), **record, "error": error})
         counts["revision"] += 1
@@ -204,6 +252,61 @@ def build_examples(
         "executable_share": mean(executable),
         "counts": dict(counts),
     }
+
+
+def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Random) -> list[Message]:
+    """A verifier dialogue over a noisy episode: every action, its observation and the true verdict.
+
+    The expert acts, but one action in three is another: mostly one that might seem sensible where it stands, else
+    one from anywhere (`pool`) or one from before.  An action is Good if it shortened the way to the goal.
+    """
+    episode, verdicts = Episode(world, task), []
+    while not episode.done:
+        way, before = world.expert(), episode.trajectory.steps
+        action = way[0]
+        if rng.random() < 0.35:
+            kind = rng.random()
+            tried = [step.action for step in before] or pool
+            action = rng.choice(world.choices() if kind < 0.7 else pool if kind < 0.85 else tried)
+        episode.act(f"Action: {action}")
+        left = world.expert()
+        verdicts.append(GOOD if left is not None and len(left) < len(way) else BAD)
+    messages: list[Message] = []
+    for t, verdict in enumerate(verdicts):
+        messages += [
+            {"role": "user", "content": episode.trajectory.judge_turn(t, first=t == 0)},
+            {"role": "assistant", "content": JUDGE_ANSWER.format(verdict=verdict), "loss": True},
+        ]
+    return messages
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# measuring, which may ask the truth
+
+
+def failed_prefixes(
+    trajectories: Sequence[Trajectory], make_world: Callable[[], World]
+) -> tuple[list[tuple[str, list[Step]]], int]:
+    """Starts for the recovery measure (Table 3): failed episodes cut just after their first error.
+
+    Uses the world's truth, as measurement may.  Returns the starts and how many failures were left out because
+    nothing can recover from them within the step limit.
+    """
+    starts, lost = [], 0
+    world = make_world()
+    for trajectory in trajectories:
+        if trajectory.score < 1.0:
+            t = true_first_error(world, trajectory.task, [step.action for step in trajectory.steps])
+            if t is None:
+                continue
+            steps = trajectory.steps[: t + 1]
+            episode = Episode(world, trajectory.task, steps)
+            way = None if episode.done else world.expert()
+            if way is None or len(steps) + len(way) > world.step_limit:
+                lost += 1
+            else:
+                starts.append((trajectory.task, steps))
+    return starts, lost
 
 
 def judge_figures(truth: Sequence[int | None], found: Sequence[int | None]) -> dict[str, float | None]:
@@ -222,3 +325,37 @@ def judge_figures(truth: Sequence[int | None], found: Sequence[int | None]) -> d
         "first_error_constant": constant[0][1] / len(wrong) if wrong else None,
         "false_alarms": mean(f is not None for f in right),
     }
+
+
+@dataclass
+class Exam:
+    """The held-out tasks of one world, and the frozen failed prefixes that recovery is measured from (Table 3)."""
+
+    name: str
+    make: Callable[[], World]
+    tasks: list[str]
+    prefixes: list[tuple[str, list[Step]]] | None = None
+    lost: int = 0  # failures left out of `prefixes`, as nothing can recover from them
+
+
+def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], list[Trajectory]]:
+    """The figures of one actor on one world's held-out tasks, greedily played, and the trajectories.
+
+    The first call freezes the failed prefixes.  What needs a world's truth is None where it has no expert.
+    """
+    trajectories = play(actor, exam.make, [(task, ()) for task in exam.tasks], rollouts, label=f"testing {exam.name}")
+    row: dict[str, Any] = {"tasks": len(exam.tasks), **figures(trajectories)}
+    row.update(dict.fromkeys(("recovery", "recovery_prefixes", "recovery_left_out", *judge_figures([], []))))
+    world = exam.make()
+    if not hasattr(world, "expert"):
+        return row, trajectories
+    if exam.prefixes is None:
+        exam.prefixes, exam.lost = failed_prefixes(trajectories, exam.make)
+    if exam.prefixes:
+        recovered = play(actor, exam.make, exam.prefixes, rollouts, label=f"recovering {exam.name}")
+        row["recovery"] = figures(recovered)["score"]
+    row["recovery_prefixes"], row["recovery_left_out"] = len(exam.prefixes), exam.lost
+    truth = [true_first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
+    found = find_first_errors(actor, trajectories, [0] * len(trajectories), rollouts)
+    row.update(judge_figures(truth, found))
+    return row, trajectories

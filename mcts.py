@@ -110,8 +110,14 @@ def expand(node: Node, replies: Sequence[str]) -> int:
 
 
 def graft(node: Node, episode: Episode) -> Node:
-    """Hang the steps an episode took beyond `node` below it; return the leaf."""
-    for step in episode.trajectory.steps[len(node.path()) :]:
+    """Hang the steps an episode took beyond `node` below it; return the leaf.
+
+    A `node` that was sampled earlier and is visited for the first time learns only now what the world answered.
+    """
+    depth = len(node.path())
+    if node.step and node.visits == 0:
+        node.step = episode.trajectory.steps[depth - 1]
+    for step in episode.trajectory.steps[depth:]:
         child = node.children.setdefault(step.action, Node(node))
         if child.visits == 0:
             child.step = step

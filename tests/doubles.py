@@ -1,0 +1,126 @@
+"""Toy doubles: a corridor for a world, a script for an actor, and a tiny untrained actor over the lab's words."""
+
+import re
+
+import torch
+
+import agent_r
+from agent_r import Actor, Episode
+from critique import REVISION_THOUGHTS
+from envs import Lab, World
+from mcts import Node, Tree, backpropagate, graft
+
+
+class Corridor(World):
+    """Places 0 to 4 in a row.  Start at 2; place 0 is a pit and ends the episode at 0, place 4 ends it at 1."""
+
+    name = "corridor"
+    step_limit = 6
+
+    def tasks(self, split):
+        return [f"{split}-{number}" for number in range(3)]
+
+    def begin(self, task):
+        self.place = 2
+        return f"reach place 4 ({task}).", "place 2."
+
+    def act(self, action):
+        self.place += {"left": -1, "right": 1}.get(action, 0)
+        self.done, self.score = self.place in (0, 4), float(self.place == 4)
+        return f"place {self.place}."
+
+
+class ScriptedActor:
+    """Speaks by `speak(turns, copy, luck)`; to it, a whole turn is one token and its text is the token's id.
+
+    `turns` are the texts of the dialogue so far, `copy` counts the rows above that hold the same dialogue (the
+    samples of one leaf), `luck` in [0, 1) is drawn from the generator (0 when greedy).
+    """
+
+    max_new_tokens = 1
+
+    def __init__(self, speak, max_length=10**9):
+        self.speak, self.max_length, self.format = speak, max_length, self
+
+    def opening(self, text):
+        return [text]
+
+    def turn(self, text):
+        return [text]
+
+    def encode(self, messages):
+        return [message["content"] for message in messages], []
+
+    def start(self, contexts):
+        return ScriptedDialogues(self, contexts)
+
+
+class ScriptedDialogues:
+    """What `Dialogues` does, on lists of texts."""
+
+    def __init__(self, actor, contexts):
+        self.actor, self.rows = actor, [list(row) for row in contexts]
+
+    def replies(self, temperature, generator=None):
+        before, said = list(map(tuple, self.rows)), []
+        for row, turns in enumerate(self.rows):
+            luck = torch.rand(1, generator=generator).item() if temperature else 0.0
+            said.append(self.actor.speak(list(turns), before[:row].count(before[row]), luck))
+            turns.append(said[-1])
+        return said
+
+    def select(self, rows):
+        self.rows = [list(self.rows[row]) for row in rows]
+
+    def feed(self, rows):
+        for turns, new in zip(self.rows, rows, strict=True):
+            turns += new
+
+    def lengths(self):
+        return list(map(len, self.rows))
+
+
+def lab_player(turns, copy, luck):
+    """Plays the lab not too badly, and judges by what an observation shows; both with their share of mistakes."""
+    last = turns[-1]
+    if turns[0].startswith("Judge"):
+        lost = re.search(r"(kitchen|garage|office|attic|study): .*, no |not ", last.rpartition("Observation:")[2])
+        return f"Judgment: {'Bad' if lost else 'Good'}"
+    thing, goal = re.match(r"the (\w+) is \w+\. put it in the (\w+)\.", turns[0]).groups()
+    rooms = Lab.UP if "upstairs" in turns[0].partition("put")[0] else Lab.DOWN
+    if "taken." in turns:
+        wanted = f"put {thing}" if last.startswith(f"{goal}:") else f"go {goal}"
+        rooms = ("landing", "hall")
+    else:
+        wanted = f"take {thing}" if f": {thing}" in last else ""
+    if wanted and luck < 0.7:
+        return f"Action: {wanted}"
+    if luck > 0.97:
+        return "i do not know."
+    return f"Action: go {rooms[int(luck * 997) % len(rooms)]}"
+
+
+def tiny_actor(seed=0, **sizes):
+    """An untrained tiny actor that has the words of the lab, of the judge and of revisions."""
+    torch.manual_seed(seed)
+    phrases = [agent_r.JUDGE_PROMPT, agent_r.JUDGE_TURN, agent_r.NO_ACTION, agent_r.REVISE_ANSWER, *REVISION_THOUGHTS]
+    labels = "Thought: Action: revise Observation: Task: Log: Judgment: Good Bad Uncertain"
+    return Actor.tiny(" ".join([Lab.words, *phrases, labels]), **sizes)
+
+
+def episode(make_world, task, *actions):
+    """The episode in which these actions are taken."""
+    played = Episode(make_world(), task)
+    for action in actions:
+        played.act(f"Action: {action}")
+    return played
+
+
+def grow(make_world, task, *ways):
+    """A tree of these episodes, each a list of actions, as if a simulation had taken it."""
+    start = Episode(make_world(), task).trajectory
+    tree = Tree(task, start.instruction, start.observation, Node())
+    for actions in ways:
+        played = episode(make_world, task, *actions)
+        backpropagate(graft(tree.root, played), played.trajectory.score)
+    return tree

@@ -1,0 +1,585 @@
+"""The critique: pairs, the first error, the splice and its flags, its check by replay, and the dataset's figures."""
+
+import random
+from collections import Counter
+
+import pytest
+import torch
+from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_actor
+
+import agent_r
+import critique
+import envs
+import mcts
+from agent_r import Episode, Step, Trajectory
+from critique import (
+    REVISION_THOUGHTS,
+    build_examples,
+    execute,
+    find_first_errors,
+    first_error,
+    judge_figures,
+    judged_episode,
+    pair_leaves,
+    shared_steps,
+    splice,
+)
+from envs import Lab
+from mcts import Node, Tree
+
+# Layout 0: lamp in the kitchen, cup in the garden, ball in the garage, ..., shoe in the bedroom, coin in the study.
+CUP = "cup-pantry-hall-0"
+SOLVED = ["go garden", "take cup", "go pantry", "put cup"]
+BROKEN = ["go kitchen", "take lamp", "put lamp"]
+
+
+def leaf_of(tree, *actions):
+    node = tree.root
+    for action in actions:
+        node = node.children[action]
+    return node
+
+
+def told(task, *actions):
+    return episode(Lab, task, *actions).trajectory
+
+
+def scored_tree(*scores):
+    """A tree whose leaves, one step below the root, have these scores; each is named by its place."""
+    root = Node(expanded=True)
+    for i, score in enumerate(scores):
+        root.children[str(i)] = Node(root, Step(f"Action: {i}", str(i), "", score), done=True, visits=1)
+    return Tree("task", "instruction", "observation", root)
+
+
+def pairs_of(tree, alpha, beta, pairs=100, seed=0):
+    """The pairs as action of the bad leaf -> actions of its good leaves."""
+    paired = pair_leaves(tree, alpha, beta, pairs, random.Random(seed))
+    return {bad.step.action: [good.step.action for good in goods] for bad, goods in paired}
+
+
+# --- pairs
+
+
+def test_the_shared_steps_of_two_leaves_are_those_of_one_and_the_same_node():
+    tree = grow(Lab, CUP, SOLVED, BROKEN, ["go garden", "take cup", "put cup"], ["go kitchen", "go garden", *SOLVED])
+    leaves = tree.leaves()
+    shared = [[shared_steps(a, b) for b in leaves] for a in leaves]
+    assert [leaf.step.action for leaf in leaves] == ["put cup", "put cup", "put lamp", "put cup"]
+    assert shared == [[4, 2, 0, 0], [2, 3, 0, 0], [0, 0, 3, 1], [0, 0, 1, 6]]
+
+
+def test_the_same_actions_on_other_branches_are_not_shared():
+    tree = grow(Corridor, "test-0", ["left", "right", "right", "right"], ["stay", "right", "right"])
+    assert shared_steps(*tree.leaves()) == 0
+
+
+def test_a_leaf_is_good_from_alpha_on():
+    assert pairs_of(scored_tree(0.0, 0.5, 0.75), alpha=0.5, beta=0.2) == {"0": ["1", "2"], "1": ["2"]}
+    assert pairs_of(scored_tree(0.0, 0.5, 0.75), alpha=0.51, beta=0.2) == {"0": ["2"], "1": ["2"]}
+    assert pairs_of(scored_tree(0.0, 0.5, 0.75), alpha=0.76, beta=0.2) == {}
+
+
+def test_a_pair_needs_a_gap_above_beta_and_not_at_it():
+    assert pairs_of(scored_tree(0.5, 0.75), alpha=0.5, beta=0.25) == {}
+    assert pairs_of(scored_tree(0.5, 0.75), alpha=0.5, beta=0.24) == {"0": ["1"]}
+    assert pairs_of(scored_tree(0.75, 0.75), alpha=0.5, beta=0.0) == {}, "a leaf is not better than itself"
+
+
+def test_the_good_leaf_with_the_deepest_shared_node_comes_first_and_ties_keep_their_order():
+    far, near = SOLVED, ["go kitchen", "go garden", "take cup", "go pantry", "put cup"]
+    other = ["go office", *SOLVED]
+    bad = ["go kitchen", "go garden", "take cup", "put cup"]
+    tree = grow(Lab, CUP, other, far, bad, near)
+    ((leaf, goods),) = pair_leaves(tree, 1.0, 0.2, 10, random.Random(0))
+    assert leaf is leaf_of(tree, *bad)
+    assert [shared_steps(leaf, good) for good in goods] == [3, 0, 0]
+    assert goods[1:] == [leaf_of(tree, *other), leaf_of(tree, *far)]
+
+
+def test_at_most_so_many_pairs_are_drawn_each_bad_leaf_once_and_by_the_seed():
+    tree = scored_tree(*[0.0] * 20, 1.0)
+    drawn = [[*pairs_of(tree, 0.5, 0.2, pairs=4, seed=seed)] for seed in range(10)]
+    assert all(len(set(bads)) == 4 for bads in drawn)
+    assert drawn == [[*pairs_of(tree, 0.5, 0.2, pairs=4, seed=seed)] for seed in range(10)]
+    assert len({tuple(bads) for bads in drawn}) > 5, "the pairs must be drawn, not taken from the front"
+    assert len(pairs_of(tree, 0.5, 0.2, pairs=100)) == 20
+    assert pairs_of(tree, 0.5, 0.2, pairs=0) == {}
+
+
+def test_an_episode_that_never_began_has_no_pairs():
+    tree = Tree("task", "", "", Node(done=True, visits=3))
+    assert pair_leaves(tree, 0.0, 0.0, 5, random.Random(0)) == []
+
+
+# --- the first error
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "error"),
+    [
+        (["Good", "Bad", "Good"], 1),
+        (["Bad", "Bad"], 0),
+        (["Uncertain", "Good", "Uncertain", "Bad", "Bad"], 3),
+        (["Good", "Uncertain"], None),
+        ([], None),
+    ],
+)
+def test_first_bad_action_ends_the_bad_segment(verdicts, error):
+    assert first_error(verdicts) == error
+
+
+def judge(bad_share):
+    """A judge whose verdict depends on what it is asked last, and who keeps what it read."""
+    read = []
+
+    def speak(turns, copy, luck):
+        read.append(turns)
+        draw = random.Random(turns[-1]).random()
+        return "Judgment: Bad" if draw < bad_share else "Judgment: Good" if draw < 0.8 else "hm."
+
+    return ScriptedActor(speak), read
+
+
+def some_episodes(count=40):
+    rng, world, found = random.Random(3), Lab(), []
+    for task in world.tasks("train")[:count]:
+        played = Episode(world, task, limit=rng.randint(1, 12))
+        while not played.done:
+            played.act(f"Action: {rng.choice([*world.choices(), 'revise', 'dance'])}")
+        found.append(played.trajectory)
+    return found, [rng.randrange(len(t.steps) + 1) for t in found]
+
+
+def judged_alone(actor, trajectory, start):
+    """The verifier's dialogue of one trajectory, by hand."""
+    turns = []
+    for t in range(start, len(trajectory.steps)):
+        if trajectory.steps[t].action == "revise":
+            continue
+        turns.append(trajectory.judge_turn(t, first=not turns))
+        turns.append(actor.speak(list(turns), 0, 0.0))
+        if turns[-1] == "Judgment: Bad":
+            return t
+    return None
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+@pytest.mark.parametrize("bad_share", [0.0, 0.15, 0.5, 1.0])
+def test_judging_in_lockstep_equals_judging_one_trajectory_at_a_time(bad_share, batch_size):
+    trajectories, starts = some_episodes()
+    actor, read = judge(bad_share)
+    found = find_first_errors(actor, trajectories, starts, batch_size)
+    asked = Counter(map(tuple, read))
+    read.clear()
+    assert found == [judged_alone(actor, *pair) for pair in zip(trajectories, starts, strict=True)]
+    assert asked == Counter(map(tuple, read)), "the same questions must be asked, and none behind the first Bad"
+    assert bad_share in (0.0, 1.0) or {None, *range(3)} <= set(found)
+
+
+def test_judging_starts_at_the_first_action_after_the_shared_node_and_passes_over_revisions():
+    trajectory = told(CUP, "go kitchen", "revise", "go office", "revise", "go garden")
+    questions = []
+
+    def speak(turns, copy, luck):
+        questions.append(turns[-1].splitlines()[-2])
+        return "Judgment: Good"
+
+    for start, expected in [(0, [0, 2, 4]), (1, [2, 4]), (2, [2, 4]), (3, [4]), (5, [])]:
+        questions.clear()
+        assert find_first_errors(ScriptedActor(speak), [trajectory], [start]) == [None]
+        assert questions == [f"Action: {trajectory.steps[t].action}" for t in expected]
+
+
+def test_a_trajectory_is_judged_no_further_than_its_context_holds():
+    trajectory, asked = told(CUP, *["go kitchen", "go office"] * 4), []
+
+    def speak(turns, copy, luck):
+        asked.append(turns)
+        return "Judgment: Bad" if len(asked) == 8 else "Judgment: Good"
+
+    # The double counts a turn as a token: two for each question and its answer.
+    assert find_first_errors(ScriptedActor(speak, max_length=7), [trajectory], [0]) == [None]
+    assert len(asked) == 3
+    asked.clear()
+    assert find_first_errors(ScriptedActor(speak, max_length=16), [trajectory], [0]) == [7]
+    assert find_first_errors(ScriptedActor(speak, max_length=1), [trajectory], [0]) == [None]
+
+
+def test_judging_nothing_finds_nothing():
+    assert find_first_errors(judge(1.0)[0], [], []) == []
+
+
+def test_an_untrained_model_judges_as_well_and_in_lockstep_as_alone(monkeypatch):
+    # What it says is no verdict; so that something is found, a reply is Bad if its letters add up to it.
+    monkeypatch.setattr(critique, "parse_verdict", lambda reply: "Bad" if sum(map(ord, reply)) % 3 == 0 else "Good")
+    actor = tiny_actor(2)
+    actor.max_new_tokens = 4
+    trajectories, starts = some_episodes(8)
+    alone = [find_first_errors(actor, [t], [s])[0] for t, s in zip(trajectories, starts, strict=True)]
+    assert find_first_errors(actor, trajectories, starts) == alone
+    assert len(set(alone)) > 2
+
+
+# --- the splice
+
+
+def test_a_splice_equals_a_message_list_written_by_hand():
+    bad = told(CUP, "go kitchen", "go office", "go garage", "take ball", "put ball")
+    good = told(CUP, "go kitchen", "go garden", "take cup", "go pantry", "put cup")
+    revision, flags = splice(bad, good, shared=1, error=2, thought="that was wrong.")
+    instruction = "the cup is downstairs. put it in the pantry. you can: go ROOM, take THING, put THING."
+    assert revision.messages(flags) == [
+        {"role": "user", "content": f"{instruction}\nhall: nothing, no cup."},
+        {"role": "assistant", "content": "Action: go kitchen", "loss": False},
+        {"role": "user", "content": "kitchen: lamp, no cup."},
+        {"role": "assistant", "content": "Action: go office", "loss": False},
+        {"role": "user", "content": "office: book, no cup."},
+        {"role": "assistant", "content": "Action: go garage", "loss": False},
+        {"role": "user", "content": "garage: ball, no cup."},
+        {"role": "assistant", "content": "Thought: that was wrong.\nAction: revise", "loss": True},
+        {"role": "user", "content": "ok."},
+        {"role": "assistant", "content": "Action: go garden", "loss": True},
+        {"role": "user", "content": "garden: cup."},
+        {"role": "assistant", "content": "Action: take cup", "loss": True},
+        {"role": "user", "content": "taken."},
+        {"role": "assistant", "content": "Action: go pantry", "loss": True},
+        {"role": "user", "content": "pantry: key."},
+        {"role": "assistant", "content": "Action: put cup", "loss": True},
+    ]
+    assert (revision.task, revision.score) == (CUP, 1.0)
+    assert (len(bad.steps), len(good.steps)) == (5, 5), "a splice must leave its parts as they were"
+
+
+@pytest.mark.parametrize("error", range(5))
+def test_bad_actions_are_never_learned_and_thought_and_good_actions_always(error):
+    bad, good = told(CUP, "go kitchen", "go office", "go garage", "take ball", "put ball"), told(CUP, *SOLVED)
+    revision, flags = splice(bad, good, 0, error, "hm.")
+    wrong = [s.action for s, learned in zip(revision.steps, flags, strict=True) if not learned]
+    right = [s.action for s, learned in zip(revision.steps, flags, strict=True) if learned]
+    assert wrong == [step.action for step in bad.steps[: error + 1]]
+    assert right == ["revise", *SOLVED]
+
+
+def test_a_step_that_the_good_episode_took_back_itself_is_not_learned():
+    good = told(CUP, "go garden", "go office", "revise", *SOLVED)
+    revision, flags = splice(told(CUP, *BROKEN), good, 0, 1, "hm.")
+    unlearned = [t for t, learned in enumerate(flags) if not learned]
+    assert [revision.steps[t].action for t in unlearned] == ["go kitchen", "take lamp", "go office"]
+
+
+def test_the_revision_turn_is_learned_even_if_the_good_actions_begin_with_another():
+    revision, flags = splice(told(CUP, *BROKEN), told(CUP, "revise", *SOLVED), 0, 0, "hm.")
+    assert revision.steps[1].reply == "Thought: hm.\nAction: revise"
+    assert flags[1]
+
+
+def test_what_is_trained_of_a_revision_is_the_thought_and_what_follows():
+    actor = tiny_actor()
+    revision, flags = splice(told(CUP, *BROKEN), told(CUP, *SOLVED), 0, 0, "i need another way.")
+    ids, labels = actor.format.encode(revision.messages(flags))
+    assert actor.tokenizer.decode([i for i in labels if i != -100]).split("<end>") == [
+        "Thought: i need another way. Action: revise ",
+        *(f" Action: {action} " for action in SOLVED),
+        "",
+    ]
+    assert [i for i, label in zip(ids, labels, strict=True) if label not in (i, -100)] == []
+
+
+@pytest.mark.parametrize(("shared", "error"), [(1, 0), (2, 1), (0, 3), (0, 99), (0, -1)])
+def test_a_first_error_in_the_shared_prefix_or_behind_the_end_is_refused(shared, error):
+    with pytest.raises(ValueError, match=f"step {error}, must lie between {shared} and 2"):
+        splice(told(CUP, *BROKEN), told(CUP, *SOLVED), shared, error, "hm.")
+
+
+def test_the_thoughts_can_be_told_by_the_tiny_models_words():
+    tokenizer = tiny_actor().tokenizer
+    for thought in REVISION_THOUGHTS:
+        assert tokenizer.unk_token_id not in tokenizer(thought)["input_ids"], thought
+    assert len(set(REVISION_THOUGHTS)) == 10
+
+
+# --- the splice, carried out
+
+
+def carried_out(task, bad, good, shared, error):
+    revision, _ = splice(told(task, *bad), told(task, *good), shared, error, "hm.")
+    return revision, execute(Lab(), revision)
+
+
+def test_a_splice_that_can_be_carried_out_keeps_its_actions_and_gets_the_true_observations():
+    bad = ["go kitchen", "take lamp", "put lamp"]
+    good = ["go office", "go kitchen", "go garden", "take cup", "go pantry", "put cup"]
+    revision, executed = carried_out(CUP, bad, good, 0, 1)
+    assert [step.reply for step in executed.steps] == [step.reply for step in revision.steps]
+    assert executed.score == revision.score == 1.0
+    differ = [(a.observation, b.observation) for a, b in zip(revision.steps, executed.steps, strict=True) if a != b]
+    assert differ == [("kitchen: lamp, no cup.", "kitchen: nothing, no cup.")], "the lamp has been taken before"
+    assert executed == Episode(Lab(), CUP, revision.steps).trajectory
+
+
+def test_the_good_actions_from_the_landing_cannot_be_taken_in_the_bedroom():
+    task, good = "coin-hall-landing-0", ["go study", "take coin", "go landing", "go hall", "put coin"]
+    revision, executed = carried_out(task, ["go bedroom", "take shoe", "put shoe"], good, 0, 0)
+    assert revision.score == 1.0
+    assert executed is None
+    back = ["go bedroom", "go landing", *good]
+    revision, executed = carried_out(task, ["go bedroom", "take shoe", "put shoe"], back, 1, 1)
+    assert executed.score == 1.0, "a good leaf that walked back as well shows how"
+
+
+def test_a_splice_behind_a_fatal_error_cannot_be_carried_out():
+    assert carried_out(CUP, BROKEN, SOLVED, 0, 2)[1] is None
+
+
+def test_a_splice_must_fit_the_step_limit_to_the_last_action():
+    for wrong, fits in [(19, True), (20, False)]:  # with the revision turn and the four good actions 24 and 25
+        bad = (["go kitchen", "go office"] * 12)[:24]
+        _, executed = carried_out(CUP, bad, SOLVED, 0, wrong - 1)
+        assert (executed is not None) == fits, f"{wrong} wrong actions, then 5 more"
+        assert not fits or (len(executed.steps), executed.score) == (24, 1.0)
+
+
+def test_a_splice_whose_score_falls_short_is_refused_and_one_that_exceeds_it_is_kept():
+    steps = told(CUP, "go garden", "take cup").steps
+    promise = {score: Trajectory(CUP, "", "", [*steps[:-1], Step("Action: take cup", "take cup", "", score)])
+               for score in (0.0, 0.5, 0.51)}  # fmt: skip
+    assert execute(Lab(), promise[0.51]) is None
+    assert execute(Lab(), promise[0.5]).score == 0.5
+    assert execute(Lab(), promise[0.0]).score == 0.5
+
+
+# --- the dataset
+
+
+def scripted_trees(count=12, simulations=40):
+    generator, actor = torch.Generator().manual_seed(0), ScriptedActor(lab_player)
+    return mcts.search(actor, Lab, Lab().tasks("train")[:count], simulations, 4, 0.25, 1.0, generator)
+
+
+TREES = scripted_trees()
+
+
+def built(splice_kind, trees=TREES, alpha=0.5, pairs=4, actor=None, seed=0):
+    actor = actor or ScriptedActor(lab_player)
+    return build_examples(actor, trees, Lab, alpha, 0.2, pairs, splice_kind, random.Random(seed), iteration=2)
+
+
+def actions_of(example):
+    return [agent_r.parse_action(m["content"]) for m in example["messages"] if m["role"] == "assistant"]
+
+
+@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_every_pair_is_a_revision_or_dropped_for_a_reason_and_every_example_is_counted(splice_kind, alpha):
+    examples, found = built(splice_kind, alpha=alpha)
+    counts, rng = found["counts"], random.Random(0)
+    pairs = sum(len(pair_leaves(tree, alpha, 0.2, 4, rng)) for tree in TREES)
+    assert counts["revision"] + counts["dropped_no_error"] + counts["dropped_not_executable"] == pairs
+    assert Counter(example["kind"] for example in examples) == {k: counts[k] for k in ("revision", "good")}
+    good = [sum(leaf.step.score >= alpha for leaf in tree.leaves()) for tree in TREES]
+    assert counts["good"] == sum(min(4, n) for n in good) > 0
+    assert counts["revision"] > 0
+    assert counts["dropped_no_error"] > 0
+    assert (counts["dropped_not_executable"] > 0) == (splice_kind == "verified")
+
+
+def test_every_example_has_a_flag_on_each_assistant_turn_and_says_where_it_came_from():
+    for example in built("verified")[0]:
+        roles = [message["role"] for message in example["messages"]]
+        assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
+        assert roles[-1] == "assistant"
+        assert all(type(message["loss"]) is bool for message in example["messages"][1::2])
+        assert example["iteration"] == 2
+        assert example["task"] in {tree.task for tree in TREES}
+        assert example["score"] >= 0.5
+        if example["kind"] == "good":
+            assert all(message["loss"] for message in example["messages"][1::2])
+            assert told(example["task"], *actions_of(example)).score == example["score"]
+        else:
+            error, actions = example["error"], actions_of(example)
+            assert [m["loss"] for m in example["messages"][1::2]] == [t > error for t in range(len(actions))]
+            assert actions[error + 1] == "revise"
+
+
+def test_every_verified_revision_is_what_the_world_answers_and_holds_its_score():
+    revisions = [example for example in built("verified")[0] if example["kind"] == "revision"]
+    for example in revisions:
+        replies = [m["content"] for m in example["messages"][1::2]]
+        played = Episode(Lab(), example["task"], [Step(reply, "", "", 0.0) for reply in replies])
+        heard = [m["content"] for m in example["messages"][::2]]
+        assert heard == [m["content"] for m in played.trajectory.messages()[::2]]
+        assert played.trajectory.score == example["score"]
+
+
+def test_the_paper_keeps_what_cannot_be_carried_out_and_the_share_tells_how_much():
+    examples, found = built("paper")
+    carried = []
+    for example in (e for e in examples if e["kind"] == "revision"):
+        played = Episode(Lab(), example["task"])
+        for m in example["messages"][1::2]:
+            if not played.done:
+                played.act(m["content"])
+        whole = len(played.trajectory.steps) == len(example["messages"]) // 2
+        carried.append(whole and played.trajectory.score >= example["score"])
+    assert 0.0 < found["executable_share"] < 1.0
+    assert found["executable_share"] == pytest.approx(sum(carried) / len(carried))
+    assert built("verified")[1]["executable_share"] == found["executable_share"], "it is a share of splices as written"
+
+
+def calls_bad(wrong):
+    """A judge who calls this one action Bad and is uncertain of all others."""
+
+    def speak(turns, copy, luck):
+        return f"Judgment: {'Bad' if turns[-1].splitlines()[-2] == f'Action: {wrong}' else 'Uncertain'}"
+
+    return ScriptedActor(speak)
+
+
+def revised(splice_kind, task, wrong, *ways):
+    """The actions of the one revision built from a tree of these episodes (None if it is dropped), and the figures."""
+    examples, found = built(splice_kind, [grow(Lab, task, *ways)], alpha=1.0, actor=calls_bad(wrong))
+    actions = [actions_of(example) for example in examples if example["kind"] == "revision"]
+    assert found["executable_share"] == 0.0, "as the paper has it, none of these can be carried out"
+    assert found["counts"]["revision"] + found["counts"]["dropped_not_executable"] == 1
+    return (actions[0] if actions else None), found
+
+
+FETCH = ["go study", "take coin", "go landing", "go hall", "put coin"]  # from the landing
+
+
+def test_verified_goes_on_to_the_next_good_leaf_where_the_deepest_cannot_be_carried_out():
+    task, bad = "coin-hall-hall-0", ["take cup", "go kitchen", "take lamp", "put lamp"]
+    # From the kitchen no door leads to the landing; the second good leaf happens to go by way of the hall.
+    near, far = ["take cup", "go landing", *FETCH], ["go hall", "go landing", *FETCH]
+    assert revised("paper", task, "go kitchen", bad, near, far)[0] == [*bad[:2], "revise", *near[1:]]
+    assert revised("verified", task, "go kitchen", bad, near, far)[0] == [*bad[:2], "revise", *far]
+    actions, found = revised("verified", task, "go kitchen", bad, near)
+    assert actions is None
+    assert found["revision_length"] is None, "nothing was built"
+
+
+def test_verified_may_begin_one_step_before_the_shared_node_and_no_more():
+    task, bad = "coin-hall-landing-0", ["go attic", "go landing", "go bedroom", "take shoe", "put shoe"]
+    good = ["go attic", "go landing", *FETCH]
+    assert revised("paper", task, "go bedroom", bad, good)[0] == [*bad[:3], "revise", *FETCH]
+    assert revised("verified", task, "go bedroom", bad, good)[0] == [*bad[:3], "revise", "go landing", *FETCH]
+    bad, good = ([*way[:2], "take cup", *way[2:]] for way in (bad, good))
+    assert revised("verified", task, "go bedroom", bad, good)[0] is None
+
+
+def test_verified_does_not_step_back_before_the_beginning():
+    task, bad = "coin-hall-landing-0", ["go bedroom", "take shoe", "put shoe"]
+    assert revised("verified", task, "go bedroom", bad, FETCH)[0] is None
+
+
+@pytest.mark.parametrize(("wrong", "length"), [("go kitchen", 1), ("go office", 2), ("take lamp", 3)])
+def test_the_revision_length_counts_the_bad_actions_behind_the_shared_node_up_to_the_error(wrong, length):
+    bad = ["go pantry", "go kitchen", "go office", "take lamp", "go garage", "take ball", "put ball"]
+    tree = grow(Lab, CUP, ["go pantry", *SOLVED], bad)
+    (revision, _), found = built("verified", [tree], actor=calls_bad(wrong))
+    assert found["revision_length"] == length
+    assert revision["error"] == bad.index(wrong)
+
+
+def test_nothing_to_pair_gives_no_examples_and_no_figures():
+    examples, found = built("verified", [grow(Lab, CUP, BROKEN)])
+    assert examples == []
+    assert (found["revision_length"], found["executable_share"]) == (None, None)
+    assert set(found["counts"].values()) == {0}
+
+
+@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+def test_the_same_seed_builds_the_same_examples(splice_kind):
+    assert built(splice_kind) == built(splice_kind)
+    assert built(splice_kind, seed=1)[0] != built(splice_kind)[0]
+
+
+# --- what Phase I may not know
+
+
+@pytest.fixture
+def no_oracle(monkeypatch):
+    def oracle(*args):
+        raise AssertionError("Phase I asked the world for the truth")
+
+    for owner, name in [
+        (envs.Lab, "expert"),
+        (envs.Lab, "choices"),
+        (envs.Craft, "expert"),
+        (envs.Craft, "choices"),
+        (envs.Book, "plan"),
+        (envs, "first_error"),
+        (agent_r, "first_error"),
+    ]:
+        monkeypatch.setattr(owner, name, oracle)
+
+
+@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+def test_phase_one_never_asks_the_truth(no_oracle, splice_kind):
+    with pytest.raises(AssertionError, match="asked the world"):
+        Lab().expert()
+    trees = scripted_trees(4, 40)
+    _, found = built(splice_kind, trees)
+    assert found["counts"]["revision"] > 0, "without a pair nothing has been judged or spliced"
+
+
+@pytest.mark.parametrize(("make_world", "task"), [(Lab, CUP), (envs.make_world("craft"), "oak_bar-0")])
+def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_world, task):
+    actor, generator = tiny_actor(), torch.Generator().manual_seed(0)
+    actor.max_new_tokens = 6
+    trees = mcts.search(actor, make_world, [task] * 2, 3, 2, 0.25, 1.0, generator, max_depth=5)
+    for tree in trees:  # a model that knows nothing wins nothing: say that one leaf did, so that there are pairs
+        won = tree.leaves()[0]
+        tree.root.children["won"] = Node(tree.root, Step("Action: won", "won", "done.", 1.0), done=True, visits=1)
+        assert won.step.score < 1.0
+    for kind in ("paper", "verified"):
+        _, found = build_examples(actor, trees, make_world, 1.0, 0.2, 4, kind, random.Random(0), 0)
+        assert found["counts"]["dropped_no_error"] > 0, "the judge was asked; what it says is no verdict"
+
+
+# --- the judge's lessons and its marks
+
+
+def test_the_judges_lessons_tell_the_truth_of_every_action():
+    rng, world, seen = random.Random(5), Lab(), Counter()
+    for task in world.tasks("train")[:40]:
+        messages = judged_episode(world, task, ["go attic", "take rope", "put map", "dance"], rng)
+        assert all(message["loss"] for message in messages[1::2])
+        actions = [m["content"].splitlines()[-2].removeprefix("Action: ") for m in messages[::2]]
+        verdicts = [agent_r.parse_verdict(m["content"]) for m in messages[1::2]]
+        assert first_error(verdicts) == envs.first_error(Lab(), task, actions)
+        played = Episode(Lab(), task, [Step(f"Action: {action}", "", "", 0.0) for action in actions])
+        assert played.done
+        asked = [played.trajectory.judge_turn(t, first=t == 0) for t in range(len(actions))]
+        assert [m["content"] for m in messages[::2]] == asked
+        seen.update(verdicts)
+    assert set(seen) == {"Good", "Bad"}
+    assert min(seen.values()) > 50
+
+
+def test_the_judges_marks_by_hand():
+    #        exact  near  near  far  missed  right, left alone  right, false alarm
+    truth = [2, 2, 2, 5, 0, None, None, None]
+    found = [2, 1, 3, 2, None, None, None, 4]
+    assert judge_figures(truth, found) == {
+        "first_error_exact": pytest.approx(1 / 5),
+        "first_error_within_1": pytest.approx(3 / 5),
+        "first_error_constant": pytest.approx(3 / 5),  # always saying step 2
+        "false_alarms": pytest.approx(1 / 3),
+    }
+
+
+def test_a_miss_is_not_near_the_first_step():
+    assert judge_figures([0, 1], [None, None])["first_error_within_1"] == 0.0
+
+
+def test_marks_that_nothing_could_earn_are_none():
+    assert set(judge_figures([], []).values()) == {None}
+    assert judge_figures([None], [None])["first_error_exact"] is None
+    assert judge_figures([1], [1])["false_alarms"] is None
+
+
+def test_truth_and_findings_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="zip"):
+        judge_figures([1], [])
