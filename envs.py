@@ -504,9 +504,10 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
         world_class = getattr(importlib.import_module(module_name), class_name, None)
     except (ImportError, TypeError, ValueError) as error:
         raise UserError(f"--env {name}: the module {module_name} cannot be imported: {error}") from None
-    needed = ("tasks", "begin", "act") if hasattr(world_class, "begin") else ("tasks", "reset", "step", "step_limit")
-    for method in needed:
-        if getattr(world_class, method, None) in (None, getattr(World, method, None)):
+    derived = isinstance(world_class, type) and issubclass(world_class, World)
+    for method in ("tasks", "begin", "act") if derived else ("tasks", "reset", "step", "step_limit"):
+        value = getattr(world_class, method, None)
+        if value is None or (derived and value is getattr(World, method)):
             raise UserError(f"--env {name}: no world, as it has no {method}; derive a class from envs.World")
     if world_class.step_limit < 1:
         raise UserError(f"--env {name}: its step_limit is {world_class.step_limit}; it must be at least 1")

@@ -110,12 +110,12 @@ TINY_FOR: dict[str, dict[str, Any]] = {
     "textcraft": {
         "width": 128,
         "layers": 3,
-        "tasks": 200,
+        "tasks": 150,
         "eta": 0.5,
         "batch_size": 4096,
         "micro_batch": 4096,
-        "steps": 300,
-        "warmup_steps": 800,
+        "steps": 250,
+        "warmup_steps": 600,
         "judge_share": 0.3,
     },
 }
@@ -413,9 +413,9 @@ COLUMNS = {  # heading -> (field of a row, factor, decimals)
 
 def average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The row `average`: every figure's mean over the worlds that have it."""
-    combined = dict(rows[-1], env="average")
+    combined = dict(rows[-1], env="average", tasks=sum(row["tasks"] for row in rows))
     for key, value in combined.items():
-        if key not in ("method", "iteration", "env", "split", "seed", "trained_tokens", "seconds"):
+        if key not in ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds"):
             numbers = [row[key] for row in rows if isinstance(row[key], int | float)]
             combined[key] = None if isinstance(value, dict) else mean(numbers)
     return combined

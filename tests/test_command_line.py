@@ -133,7 +133,7 @@ def test_a_quick_run_of_ones_own_world_works(tmp_path, capsys):
     told = capsys.readouterr()
     assert "Traceback" not in told.err
     first = told.out.split("\n")[0]
-    for setting in ("env=test_command_line:Blink", "steps=2", "eta=0.8", "seed=0"):
+    for setting in ("env=test_command_line:Blink", "steps=2", f"eta={train.TINY['eta']}", "seed=0"):
         assert setting in first.split(), "the resolved configuration is printed first"
     rows = read_lines(tmp_path / "a" / "b" / "results.jsonl")
     assert [row["iteration"] for row in rows] == [0, 1]

@@ -398,8 +398,14 @@ def test_every_example_has_a_flag_on_each_assistant_turn_and_says_where_it_came_
             assert told(example["task"], *actions_of(example)).score == example["score"]
         else:
             error, actions = example["error"], actions_of(example)
-            assert [m["loss"] for m in example["messages"][1::2]] == [t > error for t in range(len(actions))]
+            learned = [m["loss"] for m in example["messages"][1::2]]
+            assert not any(learned[: error + 1]), "what was bad is context"
+            assert learned[error + 1], "the change of mind is learned"
             assert actions[error + 1] == "revise"
+            for t in range(error + 2, len(actions)):
+                taken_back = actions[t + 1 : t + 2] == ["revise"]
+                chained = "revise" in actions[t:]  # a second failure spliced in is context as well
+                assert learned[t] is not taken_back or chained
 
 
 def test_every_verified_revision_is_what_the_world_answers_and_holds_its_score():
@@ -510,7 +516,7 @@ def no_oracle(monkeypatch):
         (envs.Craft, "choices"),
         (envs.Book, "plan"),
         (envs, "first_error"),
-        (agent_r, "first_error"),
+        (critique, "true_first_error"),
     ]:
         monkeypatch.setattr(owner, name, oracle)
 
