@@ -254,6 +254,18 @@ def build_examples(
     }
 
 
+# ---------------------------------------------------------------------------------------------------------------
+# what a tiny model is warmed up with: the only data that asks a world's truth
+
+
+def demonstration(world: World, task: str) -> list[Message]:
+    """The dialogue of the expert's shortest way through `task`."""
+    episode = Episode(world, task)
+    for action in world.expert():
+        episode.act(f"Action: {action}")
+    return episode.trajectory.messages()
+
+
 def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Random) -> list[Message]:
     """A verifier dialogue over a noisy episode: every action, its observation and the true verdict.
 

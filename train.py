@@ -44,7 +44,6 @@ from agent_r import (
     REVISE,
     REVISE_ANSWER,
     Actor,
-    Episode,
     Message,
     Trajectory,
     mean,
@@ -137,14 +136,6 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
 # the warm-up: the only data that asks a world's truth
 
 
-def demonstration(world: World, task: str) -> list[Message]:
-    """The dialogue of the expert's shortest way through `task`."""
-    episode = Episode(world, task)
-    for action in world.expert():
-        episode.act(f"Action: {action}")
-    return episode.trajectory.messages()
-
-
 def general_data(
     config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]
 ) -> list[tuple[list[Encoded], float]]:
@@ -158,7 +149,7 @@ def general_data(
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
         if not hasattr(world, "expert"):
             raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
-        shown = [demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
+        shown = [critique.demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
         pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
         demonstrations += shown
         for task in tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None):
@@ -298,10 +289,8 @@ def run(config: Config) -> list[dict[str, Any]]:
         tasks = make().tasks(config.eval_split)
         count = min(config.eval_tasks, len(tasks))
         exams.append(critique.Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
-    if config.model:
-        actor = Actor.load(config.model, device, config.dtype)
-    else:
-        actor = make_tiny_actor(config, worlds, device)
+    given = Actor.load(config.model, device, config.dtype) if config.model else None
+    actor = given or make_tiny_actor(config, worlds, device)
     general = [] if config.model else general_data(config, actor, worlds)
     make_folder(out)
     write_lines(out / "config.json", [dataclasses.asdict(config)])

@@ -19,8 +19,9 @@ import agent_r
 import critique
 import train
 from agent_r import REVISE, REVISE_ANSWER, Actor, Episode, Step, Trajectory, read_lines
+from critique import demonstration
 from envs import Lab, UserError, World, first_error, make_world
-from train import Config, average, check, demonstration, derive, draw, draw_batches, encode, fine_tune, masked_loss, pad
+from train import Config, average, check, derive, draw, draw_batches, encode, fine_tune, masked_loss, pad
 
 # The fields of a row that ../DESIGN.md promises for `results.jsonl`.
 PROMISED = {
