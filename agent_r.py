@@ -52,8 +52,7 @@ JUDGE_ANSWER = "Judgment: {verdict}"
 GOOD, BAD, UNCERTAIN = "Good", "Bad", "Uncertain"
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# data
+# --- data
 
 
 @dataclass
@@ -189,8 +188,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# from messages to tokens
+# --- from messages to tokens
 
 
 class ChatFormat:
@@ -266,8 +264,7 @@ class ChatFormat:
         return ids, labels
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the actor
+# --- the actor
 
 
 class RoomyLayer(DynamicLayer):
@@ -378,7 +375,6 @@ class Actor:
         self.format = ChatFormat(tokenizer)
         self.device = model.device
         self.max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9
-        self._words = functools.lru_cache(maxsize=200_000)(self._decode)
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
@@ -431,12 +427,9 @@ class Actor:
         """Open one conversation per context (lists of token ids)."""
         return Dialogues(self, contexts)
 
-    def _decode(self, ids: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Token ids to texts, without special tokens."""
-        return [self._words(tuple(row)) for row in rows]
+        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
 
 
 def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
@@ -465,8 +458,7 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
     return fast
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# rollouts and evaluation
+# --- rollouts and evaluation
 
 
 def open_dialogues(actor: Actor, episodes: Sequence[Episode]) -> tuple[list[Episode], Dialogues | None]:

@@ -254,8 +254,7 @@ def build_examples(
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# what a tiny model is warmed up with: the only data that asks a world's truth
+# --- what a tiny model is warmed up with: the only data that asks a world's truth
 
 
 def demonstration(world: World, task: str) -> list[Message]:
@@ -292,8 +291,7 @@ def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Ran
     return messages
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# measuring, which may ask the truth
+# --- measuring, which may ask the truth
 
 
 def failed_prefixes(

@@ -197,8 +197,7 @@ def search(
     return trees
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# trees on disk and on the screen
+# --- trees on disk and on the screen
 
 
 def to_record(tree: Tree) -> dict[str, Any]:

@@ -132,8 +132,7 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
     return random.Random(f"{config.seed} {iteration} {stage}")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the warm-up: the only data that asks a world's truth
+# --- the warm-up: the only data that asks a world's truth
 
 
 def general_data(
@@ -178,8 +177,7 @@ def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], devi
     return Actor.tiny(text, device, config.width, config.layers)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Phase II: fine-tuning
+# --- Phase II: fine-tuning
 
 
 def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
@@ -271,8 +269,7 @@ def fine_tune(
     return tokens
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the iterations
+# --- the iterations
 
 
 def run(config: Config) -> list[dict[str, Any]]:
@@ -325,6 +322,7 @@ def run(config: Config) -> list[dict[str, Any]]:
             episodes += [{**head, "task": t.task, "score": t.score, "steps": len(t.steps)} for t in trajectories]
         if len(exams) > 1:
             rows.append(average(rows[-len(exams) :]))
+        write_lines(folder / "metrics.json", [{"rows": [row for row in rows if row["iteration"] == iteration]}])
         write_lines(out / "results.jsonl", rows)
         write_lines(out / "episodes.jsonl", episodes)
         save_whole(actor, folder / "model")
@@ -338,29 +336,14 @@ def self_examples(
 ) -> tuple[list[mcts.Tree], list[dict[str, Any]], dict[str, Any]]:
     """Phase I on one world: search its training tasks, judge the failures, splice: (trees, examples, figures)."""
     count = config.tasks // len(config.env.split(","))
-    trees = mcts.search(
-        actor,
-        make,
-        draw(make().tasks("train"), count, derive(config, iteration, f"tasks {name}")),
-        config.simulations,
-        config.branch,
-        config.c_uct,
-        config.temperature,
-        torch.Generator(actor.device).manual_seed(derive(config, iteration, f"search {name}").getrandbits(32)),
-        config.rollouts,
-        config.max_depth,
-    )
-    examples, found = critique.build_examples(
-        actor,
-        trees,
-        make,
-        alpha=alpha,
-        beta=config.beta,
-        pairs=config.pairs,
-        splice_kind=config.splice,
-        rng=derive(config, iteration, f"splice {name}"),
-        iteration=iteration,
-    )
+    tasks = draw(make().tasks("train"), count, derive(config, iteration, f"tasks {name}"))
+    generator = torch.Generator(actor.device)
+    generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
+    sampling = (config.simulations, config.branch, config.c_uct, config.temperature, generator)
+    trees = mcts.search(actor, make, tasks, *sampling, batch_size=config.rollouts, max_depth=config.max_depth)
+    rng = derive(config, iteration, f"splice {name}")
+    thresholds = (alpha, config.beta, config.pairs)
+    examples, found = critique.build_examples(actor, trees, make, *thresholds, config.splice, rng, iteration)
     if config.method == "optimal":
         examples = [example for example in examples if example["kind"] == "good"]
     found["counts"]["dropped_too_long"] = len(examples) - len(encode(actor, [e["messages"] for e in examples]))
@@ -382,8 +365,7 @@ def train_on(
     return fine_tune(actor, batches, steps, config.lr, f"training, iteration {iteration}")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# what a person reads
+# --- what a person reads
 
 
 COLUMNS = {  # heading -> (field of a row, factor, decimals)
@@ -435,8 +417,7 @@ def revised_episode(trajectories: Sequence[Trajectory]) -> str:
     return "\n".join(lines)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the command line
+# --- the command line
 
 
 def check(config: Config) -> list[float]:
