@@ -1,8 +1,8 @@
 """The agent: trajectories, the actor (a causal language model that acts and judges), rollouts and evaluation.
 
 The actor pi_theta writes one assistant turn per step, `Thought: ...` (optional) and `Action: ...`, and reads the
-world's answer as the next user turn (ReAct style; paper, appendix on prompts).  The same weights also answer the
-verifier's question "was this action good?" (paper, section 3.2), which is how Agent-R finds its own first error.
+world's answer as the next user turn (ReAct style).  The same weights also answer the
+verifier's question "was this action good?" (paper, Phase I), which is how Agent-R finds its own first error.
 
 Read in order: `Step` and `Trajectory` (data), `Episode` (a world and the trajectory through it), `ChatFormat`
 (messages -> tokens and labels), `Dialogues` (a batch of running conversations on one key-value cache), `Actor`,
@@ -397,7 +397,7 @@ class Actor:
 
     @classmethod
     def tiny(cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_length: int = 1024) -> Actor:
-        """A small random Llama whose word-level tokenizer knows the words of `text` (about 100 k parameters).
+        """A small random Llama whose word-level tokenizer knows the words of `text` (126 k parameters on lab).
 
         Draws its weights from torch's global generator: seed it first.
         """

@@ -1,8 +1,8 @@
-"""The critique: from a searched tree to revision trajectories (paper, section 3.2).
+"""The critique: from a searched tree to revision trajectories (paper, Phase I).
 
 In a tree, a bad leaf and a good leaf share the path down to some node.  The actor itself judges the bad actions from
 there on; the first it calls Bad is the transition point t'.  The revision trajectory is the bad one up to and
-including t', a revision thought, and the good actions after the shared node (equation 6): the agent sees itself err,
+including t', a revision thought, and the good actions after the shared node: the agent sees itself err,
 notices, and goes another way.
 
 Read in order: `pair_leaves`, `first_error`, `splice`, `execute`, `build_examples`, `measure`.
@@ -141,7 +141,7 @@ def splice(
     back: int = 0,
     learned: Sequence[bool] | None = None,
 ) -> tuple[Trajectory, list[bool]]:
-    """The revision trajectory and its loss flags, one per step (equation 6).
+    """The revision trajectory and its loss flags, one per step (paper, Phase I).
 
     Bad steps up to and including t' = `error` are context and not learned; the revision turn and the good steps
     after the shared node are, as far as `learned` says (default: all that the agent did not take back).  The good

@@ -1,6 +1,6 @@
 """Text environments: the interface, the miniature worlds, and the truth about the first error.
 
-An agent meets a partially observable decision process (paper, section 3.1): it reads an instruction u and
+An agent meets a partially observable decision process : it reads an instruction u and
 observations o, writes actions a, and is paid a score in [0, 1] at the end.  Here everything is text, and the
 interface is Gymnasium's `reset` and `step` without the dependency.  Every world is deterministic given the task,
 so any state can be reached again by replaying its actions; that is how the search tree returns to a node.  Left out

@@ -1,4 +1,4 @@
-"""Monte Carlo Tree Search over an agent's own actions (paper, section 3.1; UCT, equation 4).
+"""Monte Carlo Tree Search over an agent's own actions (paper, Phase I).
 
 A node is the state reached by a sequence of actions; since worlds are deterministic, replaying the actions brings
 the state back.  One simulation is four steps, each a function here: `select` walks down by UCT to a node that was
@@ -79,7 +79,7 @@ class Tree:
 
 
 def uct(value_sum: float, visits: int, parent_visits: int, c_uct: float) -> float:
-    """UCT(s) = Q(s) + c_uct * sqrt(ln N(parent) / N(s)) (equation 4); infinite for a child never visited."""
+    """UCT(s) = Q(s) + c_uct * sqrt(ln N(parent) / N(s)) (paper, Phase I); infinite for a child never visited."""
     if visits == 0:
         return math.inf
     return value_sum / visits + c_uct * math.sqrt(math.log(parent_visits) / visits)

@@ -1,9 +1,9 @@
 """The training: warm-up, masked fine-tuning, the eta mix, the iterations, and the command line.
 
-Agent-R is a loop (paper, Algorithm 1).  In each iteration the present actor searches training tasks, its failures
+Agent-R is a loop (paper, Phase I and Phase II).  In each iteration the present actor searches training tasks, its failures
 become revision trajectories, and it is fine-tuned on them with
 
-    L(theta) = eta * L(revision + good) + (1 - eta) * L(general)                                   (equation 7)
+    L(theta) = eta * L(revision + good) + (1 - eta) * L(general)
 
 where alpha, the score from which a trajectory counts as good, rises with the iterations.  `eta` is the share of
 agent data among the examples drawn for a batch, after AgentTuning, whose mix the paper takes over.
@@ -192,7 +192,7 @@ def draw_batches(
     """`steps` batches of about `batch_size` tokens, each a list of micro-batches of examples of like length.
 
     `mix` lists sources with their shares: every example is drawn from a source with the probability that is its
-    share (equation 7), and within a source each is drawn once before any is drawn again.
+    share (the eta mix of Phase II), and within a source each is drawn once before any is drawn again.
     """
     sources, shares = zip(*mix, strict=True)
     decks: list[list[int]] = [[] for _ in sources]
