@@ -1,6 +1,6 @@
 """The training: warm-up, masked fine-tuning, the eta mix, the iterations, and the command line.
 
-Agent-R is a loop (paper, Phase I and Phase II).  In each iteration the present actor searches training tasks, its failures
+Agent-R is a loop of Phase I and Phase II.  In each iteration the present actor searches training tasks, its failures
 become revision trajectories, and it is fine-tuned on them with
 
     L(theta) = eta * L(revision + good) + (1 - eta) * L(general)
