@@ -15,6 +15,7 @@ ScienceWorld; a verdict is read from the last line alone, where the released cod
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import re
@@ -334,24 +335,55 @@ class Dialogues:
 
         Temperature 0 is greedy.  The end-of-turn token is left to the next turn, which begins with it.
         """
-        end, unspoken, columns = self.actor.format.end, self.actor.format.unspoken, []
+        return self.actor.decode(self._speak(temperature, generator, self.actor.max_new_tokens))
+
+    def _speak(self, temperature: float, generator: torch.Generator | None, limit: int) -> list[list[int]]:
+        """The token ids of a reply in every row, `limit` at most, without the end-of-turn token."""
+        written: list[list[int]] = [[] for _ in self.mask]
         speaking = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
-        for _ in range(self.actor.max_new_tokens):
-            self.logits[:, [i for i in unspoken if i < self.logits.shape[1]]] = -torch.inf
-            if temperature > 0:
-                p = torch.softmax(self.logits / temperature, dim=-1)
-                tokens = torch.multinomial(p, 1, generator=generator)[:, 0]
-            else:
-                tokens = self.logits.argmax(-1)
-            speaking = speaking & (tokens != end)
-            if not speaking.any():
+        for left in range(limit - 1, -1, -1):
+            tokens = self._sample(temperature, generator)
+            speaking = speaking & (tokens != self.actor.format.end)
+            rows = speaking.nonzero()[:, 0].tolist()
+            for row, token in zip(rows, tokens[speaking].tolist(), strict=True):
+                written[row].append(token)
+            if 2 * len(rows) <= len(written):  # from here on the silent half would only be carried along
+                if rows:
+                    part = self._fork(rows)
+                    part._forward(tokens[speaking][:, None], part.mask.new_ones(len(rows), 1))
+                    for row, rest in zip(rows, part._speak(temperature, generator, left), strict=True):
+                        written[row] += rest
+                    self._join(part, rows)
                 break
-            tokens = torch.where(speaking, tokens, end)
-            columns.append(tokens)
             self._forward(tokens[:, None], speaking[:, None].long())
-        written = torch.stack(columns, 1).tolist() if columns else [[] for _ in self.mask]
-        # A row that has ended is filled up with `end`; cut it there.
-        return self.actor.decode([row[: row.index(end)] if end in row else row for row in written])
+        return written
+
+    def _sample(self, temperature: float, generator: torch.Generator | None) -> torch.Tensor:
+        """One token for each row, [rows]: drawn from the softmax of the newest logits, or at 0 the likeliest."""
+        self.logits[:, [i for i in self.actor.format.unspoken if i < self.logits.shape[1]]] = -torch.inf
+        if temperature == 0:
+            return self.logits.argmax(-1)
+        return torch.multinomial(torch.softmax(self.logits / temperature, dim=-1), 1, generator=generator)[:, 0]
+
+    def _fork(self, rows: Sequence[int]) -> Dialogues:
+        """A copy of some of these conversations, to be carried on by itself."""
+        part = copy.copy(self)
+        part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
+        part.select(rows)
+        return part
+
+    def _join(self, part: Dialogues, rows: Sequence[int]) -> None:
+        """Append what `part`, a fork of the conversations `rows`, has grown by; in the others it is padding."""
+        start = self.mask.shape[1]
+
+        def spread(states: torch.Tensor) -> torch.Tensor:
+            whole = states.new_zeros(len(self.mask), *states.shape[1:])
+            whole[rows] = states
+            return whole
+
+        for layer, grown in zip(self.cache.layers, part.cache.layers, strict=True):
+            layer.update(spread(grown.keys[:, :, start:]), spread(grown.values[:, :, start:]))
+        self.mask = torch.cat([self.mask, spread(part.mask[:, start:])], dim=1)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; naming a row several times forks its conversation."""
@@ -407,8 +439,8 @@ class Actor:
             hidden_size=width,
             intermediate_size=4 * width,
             num_hidden_layers=layers,
-            num_attention_heads=4,
-            num_key_value_heads=1,  # a quarter of the cache to read at every step of a search
+            num_attention_heads=max(1, width // 32),
+            num_key_value_heads=1,  # a small cache to read at every step of a search
             max_position_embeddings=max_length,
             tie_word_embeddings=True,
             initializer_range=width**-0.5,

@@ -33,6 +33,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 import critique
 import mcts
@@ -221,23 +222,27 @@ def draw_batches(
         yield [ready.pop() for _ in range(per_step)]
 
 
-def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Summed cross-entropy of the next token, where the label is not -100.
+def masked_loss(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed cross-entropy of the next token, where its label is not -100.
 
-    logits: [rows, length, vocabulary]; labels: [rows, length].
+    ids, labels: [rows, length], padded on the right, where no token before the padding sees it: a causal model
+    needs no mask.  The last layer, the widest of a language model, is computed only where something is learned.
     """
     targets = labels[:, 1:]
     learned = targets != -100
-    return torch.nn.functional.cross_entropy(logits[:, :-1][learned].float(), targets[learned], reduction="sum")
+    head = model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda _, hidden: hidden[0][:, :-1][learned])
+    logits = model(input_ids=ids, use_cache=False).logits  # [learned tokens, vocabulary]
+    hook.remove()
+    return torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="sum")
 
 
-def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, attention mask and labels of a micro-batch, [rows, longest], padded on the right."""
+def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and labels of a micro-batch, [rows, longest], padded on the right."""
     longest = max(len(ids) for ids, _ in batch)
     ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
     labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in batch])
-    return ids.to(device), mask.to(device), labels.to(device)
+    return ids.to(device), labels.to(device)
 
 
 def fine_tune(
@@ -250,16 +255,14 @@ def fine_tune(
     model = actor.model.train()
     if model.num_parameters() > 1e9:
         model.gradient_checkpointing_enable()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     rise = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / rise, 1.0, 1.05 - i / steps))
     tokens = 0
     for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
         trained = sum(label != -100 for micro in batch for _, labels in micro for label in labels[1:])
         for micro in batch:
-            ids, mask, labels = pad(micro, actor.device)
-            loss = masked_loss(model(input_ids=ids, attention_mask=mask).logits, labels) / max(1, trained)
-            loss.backward()
+            (masked_loss(model, *pad(micro, actor.device)) / max(1, trained)).backward()
             tokens += sum(len(ids) for ids, _ in micro)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -444,8 +447,8 @@ def check(config: Config) -> list[float]:
             raise UserError(f"{flag(field)} {getattr(config, field)}: must be a positive number")
     if not 0 <= config.c_uct < float("inf"):
         raise UserError(f"--c-uct {config.c_uct}: must be a number from 0 on")
-    if config.width % 8:
-        raise UserError(f"--width {config.width}: must be a multiple of 8, for four attention heads")
+    if config.width % 32 and config.width not in (8, 16):
+        raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
         raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
     return alphas * config.iterations if len(alphas) == 1 else alphas

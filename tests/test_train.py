@@ -7,6 +7,7 @@ import math
 import random
 import re
 import shlex
+import types
 from collections import Counter
 
 import pytest
@@ -98,6 +99,20 @@ REVISED = dialogue(
 # the masked loss
 
 
+class Says(torch.nn.Module):
+    """A model whose last layer passes on what it is given: it says `logits` whatever it reads."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits, self.head = logits, torch.nn.Identity()
+
+    def get_output_embeddings(self):
+        return self.head
+
+    def forward(self, input_ids, use_cache):
+        return types.SimpleNamespace(logits=self.head(self.logits))
+
+
 def test_masked_loss_is_the_sum_over_learned_tokens_one_by_one():
     rng = random.Random(0)
     torch.manual_seed(0)
@@ -111,15 +126,26 @@ def test_masked_loss_is_the_sum_over_learned_tokens_one_by_one():
                 if labels[row][t] != -100:
                     scores = [math.exp(x) for x in logits[row, t - 1].tolist()]
                     expected -= math.log(scores[labels[row][t]] / sum(scores))
-        got = masked_loss(logits, torch.tensor(labels)).item()
+        got = masked_loss(Says(logits), None, torch.tensor(labels)).item()
         assert got == pytest.approx(expected, rel=1e-4, abs=1e-4), f"labels {labels}"
+
+
+def test_the_last_layer_is_computed_for_learned_tokens_alone_and_the_model_is_left_as_it_was():
+    actor, seen = tiny(), []
+    head = actor.model.get_output_embeddings()
+    watch = head.register_forward_hook(lambda _, given, out: seen.append(given[0].shape))
+    ids, labels = pad(encode(actor, [REVISED, REVISED[:6]]), actor.device)
+    masked_loss(actor.model, ids, labels)
+    watch.remove()
+    assert seen == [((labels[:, 1:] != -100).sum(), 16)]
+    assert actor.model(input_ids=ids).logits.shape == (*ids.shape, len(actor.tokenizer))
 
 
 def test_nothing_is_learned_where_no_label_is():
     logits = torch.randn(2, 5, 7, requires_grad=True)
     labels = torch.full((2, 5), -100)
     labels[:, 0] = 3  # the first token of a dialogue is nobody's prediction
-    loss = masked_loss(logits, labels)
+    loss = masked_loss(Says(logits), None, labels)
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad.abs().sum() == 0.0
@@ -128,16 +154,16 @@ def test_nothing_is_learned_where_no_label_is():
 def test_the_loss_of_half_precision_logits_is_computed_in_full_precision():
     logits = (5 * torch.randn(2, 6, 50)).bfloat16()
     labels = torch.randint(50, (2, 6))
-    loss = masked_loss(logits, labels)
+    loss = masked_loss(Says(logits), None, labels)
     assert loss.dtype == torch.float32
-    assert loss.item() == masked_loss(logits.float(), labels).item()
+    assert loss.item() == masked_loss(Says(logits.float()), None, labels).item()
 
 
 def test_only_revision_turn_and_good_suffix_move_the_weights():
     actor = tiny()
-    ids, mask, labels = pad(encode(actor, [REVISED]), actor.device)
-    logits = actor.model(input_ids=ids, attention_mask=mask).logits.detach().requires_grad_()
-    masked_loss(logits, labels).backward()
+    ids, labels = pad(encode(actor, [REVISED]), actor.device)
+    logits = actor.model(input_ids=ids).logits.detach().requires_grad_()
+    masked_loss(Says(logits), ids, labels).backward()
     moved = logits.grad[0].abs().sum(-1) > 0  # [length]: position t predicts token t + 1
     learned = [int(ids[0, t + 1]) for t in range(ids.shape[1] - 1) if moved[t]]
     tokens = actor.tokenizer.convert_ids_to_tokens(learned)
@@ -166,8 +192,7 @@ def test_a_bad_action_leaves_no_trace_in_the_gradient_when_only_its_own_label_wo
     gradients = []
     for messages in (REVISED, REVISED, learned):
         actor.model.zero_grad()
-        ids, mask, labels = pad(encode(actor, [messages]), actor.device)
-        masked_loss(actor.model(input_ids=ids, attention_mask=mask).logits, labels).backward()
+        masked_loss(actor.model, *pad(encode(actor, [messages]), actor.device)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in actor.model.parameters()]))
     assert torch.equal(gradients[0], gradients[1])
     assert not torch.allclose(gradients[0], gradients[2]), "the flag of `Action: take lamp` decides nothing"
@@ -177,15 +202,17 @@ def test_padding_does_not_change_the_loss():
     actor = tiny()
     examples = encode(actor, [REVISED, REVISED[:6], dialogue("hall: cup.", "Action: take cup")])
     assert len({len(ids) for ids, _ in examples}) == 3
-    ids, mask, labels = pad(examples, actor.device)
-    assert mask.sum(1).tolist() == [len(ids) for ids, _ in examples]
-    assert all((labels[mask == 0] == -100).tolist()), "padding is never learned"
-    together = masked_loss(actor.model(input_ids=ids, attention_mask=mask).logits, labels).item()
+    ids, labels = pad(examples, actor.device)
+    lengths = [len(example) for example, _ in examples]
+    assert ids.shape == (3, max(lengths))
+    assert all((labels[row, n:] == -100).all() for row, n in enumerate(lengths)), "padding is never learned"
+    together = masked_loss(actor.model, ids, labels).item()
     alone = 0.0
     for example in examples:
-        ids, mask, labels = pad([example], actor.device)
+        ids, labels = pad([example], actor.device)
         assert ids.shape[1] == len(example[0])
-        alone += masked_loss(actor.model(input_ids=ids).logits, labels).item()
+        logits = actor.model(input_ids=ids).logits[0, :-1]
+        alone += torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum").item()
     assert together == pytest.approx(alone, rel=1e-5)
 
 
@@ -219,9 +246,9 @@ def test_fine_tuning_counts_real_tokens_and_lowers_the_loss():
     examples = lab_examples(actor, 6) + encode(actor, [dialogue("hall: cup.", "Action: take cup")])
 
     def loss():
-        ids, mask, labels = pad(examples, actor.device)
+        ids, labels = pad(examples, actor.device)
         with torch.no_grad():
-            total = masked_loss(actor.model(input_ids=ids, attention_mask=mask).logits, labels)
+            total = masked_loss(actor.model, ids, labels)
         return total.item() / (labels[:, 1:] != -100).sum().item()
 
     before = loss()
