@@ -291,9 +291,11 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices):
         """Keep the rows `indices`, in that order; a row may be named several times."""
-        length = self.get_seq_length()
-        self.room = [room[indices] for room in self.room]
-        self.keys, self.values = (room[:, :, :length] for room in self.room)
+        kept = [room.new_empty(len(indices), *room.shape[1:]) for room in self.room]
+        filled = [room[:, :, : self.get_seq_length()] for room in kept]
+        for old, new in zip((self.keys, self.values), filled, strict=True):
+            torch.index_select(old, 0, indices, out=new)  # the spare room is not copied
+        self.room, (self.keys, self.values) = kept, filled
 
 
 class Dialogues:
@@ -349,7 +351,7 @@ class Dialogues:
                 written[row].append(token)
             if 2 * len(rows) <= len(written):  # from here on the silent half would only be carried along
                 if rows:
-                    part = self._fork(rows)
+                    part = self.fork(rows)
                     part._forward(tokens[speaking][:, None], part.mask.new_ones(len(rows), 1))
                     for row, rest in zip(rows, part._speak(temperature, generator, left), strict=True):
                         written[row] += rest
@@ -365,7 +367,7 @@ class Dialogues:
             return self.logits.argmax(-1)
         return torch.multinomial(torch.softmax(self.logits / temperature, dim=-1), 1, generator=generator)[:, 0]
 
-    def _fork(self, rows: Sequence[int]) -> Dialogues:
+    def fork(self, rows: Sequence[int]) -> Dialogues:
         """A copy of some of these conversations, to be carried on by itself."""
         part = copy.copy(self)
         part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
@@ -385,6 +387,7 @@ class Dialogues:
             layer.update(spread(grown.keys[:, :, start:]), spread(grown.values[:, :, start:]))
         self.mask = torch.cat([self.mask, spread(part.mask[:, start:])], dim=1)
 
+    @torch.inference_mode()
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; naming a row several times forks its conversation."""
         if list(rows) == list(range(len(self.mask))):
@@ -407,6 +410,7 @@ class Actor:
         self.format = ChatFormat(tokenizer)
         self.device = model.device
         self.max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9
+        self._text = functools.lru_cache(maxsize=200_000)(self._decode)  # an agent says the same things often
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
@@ -461,7 +465,10 @@ class Actor:
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Token ids to texts, without special tokens."""
-        return [self.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+        return [self._text(tuple(row)) for row in rows]
+
+    def _decode(self, row: tuple[int, ...]) -> str:
+        return self.tokenizer.decode(row, skip_special_tokens=True).strip()
 
 
 def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
@@ -493,20 +500,30 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
 # --- rollouts and evaluation
 
 
-def open_dialogues(actor: Actor, episodes: Sequence[Episode]) -> tuple[list[Episode], Dialogues | None]:
+def open_dialogues(
+    actor: Actor, episodes: Sequence[Episode], openings: Dialogues | None = None
+) -> tuple[list[Episode], Dialogues | None]:
     """Open a conversation for every episode still running: (those episodes, their dialogues in the same order).
 
-    An episode that does not fit the actor's context is truncated with its score so far.
+    An episode that does not fit the actor's context is truncated with its score so far.  `openings`, if given, has
+    heard what `opening` returns for each of `episodes`, so that only what came after is read.
     """
-    live, contexts = [], []
-    for episode in episodes:
+    rows, contexts = [], []
+    for row, episode in enumerate(episodes):
         if not episode.done:
             ids = actor.format.encode(episode.trajectory.context())[0]
             episode.done = len(ids) + actor.max_new_tokens > actor.max_length
             if not episode.done:
-                live.append(episode)
+                rows.append(row)
                 contexts.append(ids)
-    return live, actor.start(contexts) if live else None
+    if not rows:
+        return [], None
+    if openings is None:
+        return [episodes[row] for row in rows], actor.start(contexts)
+    heard = openings.lengths()
+    dialogues = openings.fork(rows)
+    dialogues.feed([ids[heard[row] :] for row, ids in zip(rows, contexts, strict=True)])
+    return [episodes[row] for row in rows], dialogues
 
 
 def advance(live: Sequence[Episode], dialogues: Dialogues, replies: Sequence[str]) -> list[Episode]:

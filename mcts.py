@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agent_r import Actor, Episode, Step, Trajectory, advance, finish, open_dialogues, parse_action
+from agent_r import Actor, Dialogues, Episode, Step, Trajectory, advance, finish, open_dialogues, parse_action
 from envs import World
 
 
@@ -142,10 +142,14 @@ def simulate(
     branch: int,
     temperature: float,
     generator: torch.Generator,
+    openings: Dialogues | None = None,
 ) -> None:
-    """Expand all leaves and play each to the end of its episode, in one batch; `episodes[i]` stands at `leaves[i]`."""
+    """Expand all leaves and play each to the end of its episode, in one batch; `episodes[i]` stands at `leaves[i]`.
+
+    `openings` are conversations that have heard the openings of the episodes already, all but the last token.
+    """
     leaf_of = dict(zip(map(id, episodes), leaves, strict=True))
-    live, dialogues = open_dialogues(actor, episodes)
+    live, dialogues = open_dialogues(actor, episodes, openings)
     if live:
         dialogues.select([row for row in range(len(live)) for _ in range(branch)])
         replies = dialogues.replies(temperature, generator)
@@ -179,17 +183,21 @@ def search(
     with tqdm(total=len(tasks) * simulations, desc="searching", leave=False, disable=None) as bar:
         for first in range(0, len(tasks), batch_size):
             worlds = [make_world() for _ in tasks[first : first + batch_size]]
-            batch = []
+            batch, heard = [], []
             for world, task in zip(worlds, tasks[first : first + batch_size], strict=True):
                 start = Episode(world, task).trajectory
                 batch.append(Tree(task, start.instruction, start.observation, Node()))
+                heard.append(actor.format.opening(start.opening)[:-1])
+            # Every simulation begins with its task's opening, which is read once.  The last token is left to be
+            # read with the rest, since what the actor says next follows from the token read last.
+            openings = actor.start(heard)
             for _ in range(simulations):
                 leaves = [select(tree.root, c_uct) for tree in batch]
                 episodes = [
                     Episode(world, tree.task, [node.step for node in leaf.path()], max_depth)
                     for world, tree, leaf in zip(worlds, batch, leaves, strict=True)
                 ]
-                simulate(actor, leaves, episodes, branch, temperature, generator)
+                simulate(actor, leaves, episodes, branch, temperature, generator, openings)
                 for leaf, episode in zip(leaves, episodes, strict=True):
                     backpropagate(graft(leaf, episode), episode.trajectory.score)
                 bar.update(len(batch))

@@ -105,6 +105,7 @@ TINY: dict[str, Any] = {
     "micro_batch": 1024,
     "lr": 1.5e-3,
     "warmup_steps": 1200,
+    "rollouts": 1024,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
     "textcraft": {
