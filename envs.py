@@ -1,10 +1,9 @@
 """Text environments: the interface, the miniature worlds, and the truth about the first error.
 
-An agent meets a partially observable decision process : it reads an instruction u and
-observations o, writes actions a, and is paid a score in [0, 1] at the end.  Here everything is text, and the
-interface is Gymnasium's `reset` and `step` without the dependency.  Every world is deterministic given the task,
-so any state can be reached again by replaying its actions; that is how the search tree returns to a node.  Left out
-are rendering and graded rewards along the way: the method uses the final score alone.
+An agent meets a partially observable decision process: it reads an instruction u and observations o, writes actions
+a, and is paid a score in [0, 1] at the end.  Here everything is text, and the interface is Gymnasium's `reset` and
+`step` without the dependency.  Every world is deterministic given the task, so any state can be reached again by
+replaying its actions; that is how the search tree returns to a node.
 
 Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, doors), `Shop` (WebShop in miniature),
 `Craft` (TextCraft's rules on recipes of our own), `first_error` (the truth, for warm-up and measurement only) and
@@ -205,10 +204,9 @@ class Lab(World):
 
 # --- shop: only a product's own page tells whether it is the right one
 
-# A thing on sale: `category` runs from the general to the special, `options` maps a kind to the labels on offer.
+# `category` runs from the general to the special; `options` maps a kind to the labels on offer, in a wish to one.
 Product = namedtuple("Product", "title query category price options attributes")
-# What an instruction asks for: `options` maps a kind to one label, `limit` is the highest price.
-Wish = namedtuple("Wish", "product options attributes limit")
+Wish = namedtuple("Wish", "product options attributes limit")  # what an instruction asks for, at a price up to a limit
 
 
 def shop_reward(wish: Wish, bought: Product, chosen: dict[str, str]) -> float:
@@ -219,8 +217,8 @@ def shop_reward(wish: Wish, bought: Product, chosen: dict[str, str]) -> float:
     """
     words, wanted = wish.product.title.split(), wish.product
     title_score = sum(word in bought.title.split() for word in words) / len(words)
-    levels = {*wanted.category} & {*bought.category}
-    match = bought.query == wanted.query or len(levels) >= 2 or title_score > 0.2
+    shared_levels = len({*wanted.category} & {*bought.category})
+    match = bought.query == wanted.query or shared_levels >= 2 or title_score > 0.2
     r_type = 0.0 if title_score == 0 else 0.1 if title_score < 0.1 else 1.0 if match else 0.5
     attributes = sum(attribute in bought.attributes for attribute in wish.attributes)
     options = sum(chosen.get(kind) == label for kind, label in wish.options.items())
@@ -237,15 +235,15 @@ class Shop(World):
     """
 
     name = "shop"
-    step_limit = 16
+    step_limit = 18
     THINGS: ClassVar = {"wear": "hat belt", "kitchen": "mug bowl", "home": "lamp clock", "play": "ball doll"}
     LABELS: ClassVar = {"colors": "red blue green black white pink grey gold", "sizes": "tiny small large huge"}
     MATERIALS = "wool silk steel glass cork wood clay felt jade linen straw brass"
     BRANDS = "nova zeta orion luna apex vega terra aura delta lyra onyx rhea"
     FEATURES = "light warm soft smooth shiny round flat sturdy plain rare new handmade"
     words = " ".join((MATERIALS, BRANDS, FEATURES, *LABELS.values(), *THINGS.values())) + (
-        " 10 20 30 40 50 60 70 80 90 buy a: b c d price, up to. you can: search WORDS, click LABEL. next prev back features"
-        " description by chosen bought. the search page; colors: sizes: no nothing happens"
+        " buy a: b c d price, up to 10 20 30 40 50 60 70 80 90. you can: search WORDS, click LABEL. next prev back"
+        " features description by chosen bought. the search page; colors: sizes: no nothing happens"
     )
 
     @staticmethod
@@ -253,13 +251,12 @@ class Shop(World):
     def stock() -> tuple[list[Product], dict[str, Wish]]:
         """480 products, always the same; by name each wish that one alone fulfils, under the highest limit."""
         rng, products, found, sellers = random.Random("shop"), [], {}, defaultdict(list)
-        for material, (room, things) in itertools.product(Shop.MATERIALS.split(), Shop.THINGS.items()):
-            brands = ((thing, brand) for thing in things.split() for brand in rng.sample(Shop.BRANDS.split(), 5))
-            for thing, brand in brands:
-                kind, features = f"{material} {thing}", rng.sample(Shop.FEATURES.split(), 1)
+        kinds = itertools.product(Shop.MATERIALS.split(), Shop.THINGS.items())
+        for kind, thing, room in ((f"{m} {t}", t, room) for m, (room, things) in kinds for t in things.split()):
+            for brand in rng.sample(Shop.BRANDS.split(), 5):
                 options = {name: rng.sample(labels.split(), 2) for name, labels in Shop.LABELS.items()}
-                price, path = 10 * rng.randint(1, 9), (room, thing, kind)
-                products.append(Product(f"{brand} {kind}", kind, path, price, options, features))
+                price, features = 10 * rng.randint(1, 9), rng.sample(Shop.FEATURES.split(), 1)
+                products.append(Product(f"{brand} {kind}", kind, (room, thing, kind), price, options, features))
                 for asked in itertools.product(*options.values(), features):
                     sellers[asked].append(products[-1])
         for asked, product in ((asked, product) for asked, offers in sellers.items() for product in offers):
@@ -291,11 +288,9 @@ class Shop(World):
 
     def begin(self, task: str) -> tuple[str, str]:
         """A task is named BRAND-MATERIAL-THING-COLOR-SIZE-FEATURE-ORDER, the order being that of the results."""
-        match = re.fullmatch(r"([a-z-]+)-([0-9]{1,9})", task)
-        wishes = self.stock()[1]
+        match, wishes = re.fullmatch(r"([a-z-]+)-([0-9]{1,9})", task), self.stock()[1]
         if not match or match[1] not in wishes:
-            form = "BRAND-MATERIAL-THING-COLOR-SIZE-FEATURE-ORDER"
-            raise UserError(f"shop has no task {task!r}; a task is named {form}, as in {min(wishes)}-0")
+            raise UserError(f"shop has no task {task!r}; a task is named as in {min(wishes)}-0")
         self.wish, self.order = wishes[match[1]], int(match[2])
         self.found, self.page, self.item, self.chosen = [], 0, None, {}
         asked = ", ".join((*self.wish.options.values(), *self.wish.attributes, f"price up to {self.wish.limit}"))
@@ -318,8 +313,9 @@ class Shop(World):
             self.done, self.score = True, shop_reward(self.wish, self.item, self.chosen)
             return "bought."
         elif label in ("features", "description"):
-            said = self._list("features", self.item.attributes, *self.wish.attributes)
-            return f"{said}." if label == "features" else f"by {self.item.title.split()[0]}."
+            missed = "".join(f", no {wanted}" for wanted in self.wish.attributes if wanted not in self.item.attributes)
+            said = f"features: {' '.join(self.item.attributes)}{missed}."
+            return said if label == "features" else f"by {self.item.title.split()[0]}."
         else:
             self.chosen |= {kind: label for kind, labels in self.item.options.items() if label in labels}
             return f"{label} chosen."
@@ -329,25 +325,22 @@ class Shop(World):
         """The shortest way from here to buying what is wanted, knowing which product it is."""
         if self.done:
             return [] if self.score == 1.0 else None
-        product, there = self.wish.product, self.item is self.wish.product
-        buy = [f"click {o}" for kind, o in self.wish.options.items() if not there or self.chosen.get(kind) != o]
-        if there:
-            return [*buy, "click buy"]
-        # No search shows it on an earlier page than one for its kind, as all keep the task's order.
-        starts = [([f"search {product.query}"], self.results(product.query, self.order), 0)]
-        if product in self.found:
-            starts.insert(0, (["click back"] * bool(self.item), self.found, self.page))
-        ways = []
-        for way, found, page in starts:
+        product, options = self.wish.product, self.wish.options.items()
+        if self.item is product:
+            return [*(f"click {label}" for kind, label in options if self.chosen.get(kind) != label), "click buy"]
+        # From here, or by a search: none shows it on an earlier page than one for its kind, as all keep the order.
+        ways, starts = [], [(["click back"] * bool(self.item), self.found, self.page)] * (product in self.found)
+        for way, found, page in [*starts, ([f"search {product.query}"], self.results(product.query, self.order), 0)]:
             to, place = divmod(found.index(product), 4)
             turns = ["click next" if to > page else "click prev"] * abs(to - page)
-            ways.append([*way, *turns, f"click {'abcd'[place]}", *buy, "click buy"])
+            labels = ("abcd"[place], *self.wish.options.values(), "buy")
+            ways.append([*way, *turns, *(f"click {label}" for label in labels)])
         return min(ways, key=len)
 
     def choices(self) -> list[str]:
         """Click anything, or search for the wanted kind, or for a part of it."""
-        query = self.wish.product.query
-        return [*(f"click {label}" for label in self._labels()), *(f"search {q}" for q in (query, *query.split()))]
+        words = self.wish.product.query.split()
+        return [*(f"click {label}" for label in self._labels()), *(f"search {w}" for w in (" ".join(words), *words))]
 
     def _shown(self) -> dict[str, Product]:
         return dict(zip("abcd", self.found[4 * self.page :], strict=False))
@@ -358,14 +351,11 @@ class Shop(World):
         turns = ["next"] * (4 * self.page + 4 < len(self.found)) + ["prev"] * (self.page > 0)
         return [*self._shown(), *turns, *["back"] * bool(self.found)]
 
-    @staticmethod
-    def _list(kind: str, labels: Sequence[str], asked: str) -> str:
-        return f"{kind}: {' '.join(labels)}" + f", no {asked}" * (asked not in labels)
-
     def _look(self) -> str:
         if self.item:
-            lists = (self._list(kind, labels, self.wish.options[kind]) for kind, labels in self.item.options.items())
-            return f"{self.item.title}: {'; '.join(lists)}."
+            lists = (f"{kind}: {' '.join(labels)}" for kind, labels in self.item.options.items())
+            missed = (f", no {o}" * (o not in self.item.options[kind]) for kind, o in self.wish.options.items())
+            return f"{self.item.title}: {'; '.join(map(str.__add__, lists, missed))}."
         shown = [f"{label} {p.title} {p.price}" for label, p in self._shown().items()] or ["the search page"]
         return "; ".join(shown + ["next"] * ("next" in self._labels())) + "."
 
@@ -388,9 +378,8 @@ class Recipe:
 class Craft(World):
     """Craft one thing by TextCraft's rules, with our own recipes.  The score is 1 once the goal is crafted.
 
-    What a recipe makes cannot be got.  A command names what is held, in the recipe's exact amounts; the amount of
-    the output may be left out and is not checked.  From task to task the amounts and the powder change, so a recipe
-    must be read and cannot be remembered.
+    What a recipe makes cannot be got.  A command names what is held, in the recipe's exact amounts; the amount of the
+    output is not checked.  Amounts and powder change from task to task, so a recipe must be read, not remembered.
     """
 
     name = "craft"
@@ -402,10 +391,7 @@ class Craft(World):
     )
 
     def tasks(self, split: str) -> Sequence[str]:
-        """15,360 train, 1,920 validation and 1,920 test tasks; no goal stands in two splits.
-
-        Held out are products that go into nothing else, so that no such goal is crafted on the way to another.
-        """
+        """15,360 train, 1,920 validation and 1,920 test tasks, by goal; what goes into another goal is not held out."""
         final = [f"{m}_{thing}" for m in self.MATERIALS.split() for thing in ("mug", "axe", "cart")]
         parts = [f"{m}_{thing}" for m in self.MATERIALS.split() for thing in ("bar", "rod", "box")]
         train = parts + [goal for place, goal in enumerate(final) if place % 5 < 3]
@@ -417,14 +403,13 @@ class Craft(World):
         match = re.fullmatch(r"([a-z]+)_(bar|rod|box|mug|axe|cart)-([0-9]{1,9})", task)
         if not match or match[1] not in self.MATERIALS.split():
             raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
-        m, rng = match[1], random.Random(f"craft {match[3]}")
+        m, rng = match[1], random.Random(f"craft {match[1]} {match[3]}")
         powder, bar = rng.choice(("coal", "sand", "salt")), f"{m} bar"
         inputs = {"bar": [m, powder], "rod": [powder, m], "box": [bar, powder], "mug": [m, powder]}
         inputs |= {"axe": [bar, f"{m} rod"], "cart": [f"{m} box", bar]}
         made = [Recipe(f"{m} {p}", rng.randint(2, 4), {n: rng.randint(1, 3) for n in inputs[p]}) for p in inputs]
         self.gettable = {m, powder}
-        commands = rng.sample([str(recipe) for recipe in made], len(made))
-        return self.open(f"{m} {match[2]}", {recipe.output: [recipe] for recipe in made}, commands)
+        return self.open(f"{m} {match[2]}", {r.output: [r] for r in made}, rng.sample([*map(str, made)], len(made)))
 
     def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
         """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""
@@ -455,18 +440,14 @@ class Craft(World):
             return "Could not find a valid recipe for that"
         self.inventory += Counter({recipe.output: recipe.count})
         self.inventory -= spent
-        self.done = recipe.output == self.goal
-        self.score = float(self.done)
+        self.done, self.score = recipe.output == self.goal, float(recipe.output == self.goal)
         return f"Crafted {recipe.count} {recipe.output}"
 
     def expert(self) -> list[str] | None:
-        """The shortest actions from here to the goal; nothing is ever lost for good, as it can be got again.
-
-        That is a get for each thing that is short and a craft for each batch.  Going from the last recipe to the
-        first, all demand for a thing is known when its own recipe comes, so the number of its batches is forced.
-        """
+        """The shortest actions from here to the goal: a get for each thing that is short, a craft for each batch."""
         if self.done:
             return []
+        # From the last recipe to the first, all demand for a thing is known when its own comes: batches are forced.
         demand, batches, actions = Counter({self.goal: 1}), [], []
         for (recipe,) in reversed(self.ways.values()):
             for _ in range(math.ceil((demand[recipe.output] - self.inventory[recipe.output]) / recipe.count)):
@@ -505,8 +486,7 @@ def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
     return None
 
 
-# Worlds that need more than the core packages: extras/NAME.py has its own `make_world(option)`.
-EXTRAS = ("textcraft", "scienceworld", "agentgym")
+EXTRAS = ("textcraft", "scienceworld", "agentgym")  # each a module in extras/ with its own `make_world(option)`
 
 
 def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:

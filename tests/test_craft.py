@@ -224,7 +224,8 @@ def test_a_prompt_of_the_small_world_holds_every_recipe_of_the_goals_material_in
         observation, info = env.reset(options={"task": task})
         material, product = task.partition("-")[0].split("_")
         head, *commands = observation.split("\n")
-        assert (head, info["instruction"][-len(f"{material} {product}.") :]) == ("Crafting commands:", f"{material} {product}.")
+        assert head == "Crafting commands:"
+        assert info["instruction"].endswith(f"Goal: craft {material} {product}.")
         made = [command.split(" using ")[0].split()[2:] for command in commands]
         assert sorted(made) == [[material, thing] for thing in ("axe", "bar", "box", "cart", "mug", "rod")]
         orders.add(tuple(thing for _, thing in made))
@@ -382,7 +383,8 @@ def test_the_small_worlds_planner_agrees_with_the_one_that_searches():
     for task in rng.sample(env.tasks("train"), 400):
         env.reset(options={"task": task})
         book = Book([Recipe(r.output, r.count, r.inputs) for (r,) in env.ways.values()])
-        held = {name: rng.randint(0, 5) for name in rng.sample([*env.ways, *sorted(env.gettable)], 3) if name != env.goal}
+        names = rng.sample([*env.ways, *sorted(env.gettable)], 3)
+        held = {name: rng.randint(0, 5) for name in names if name != env.goal}
         env.inventory = +Counter(held)
         assert book.gettable == env.gettable
         assert len(env.expert()) == len(book.plan(env.goal, env.inventory)), (task, held)
@@ -760,4 +762,4 @@ def test_the_prompt_of_a_task_never_changes():
     """A guard for published figures: if this fails, every split and prompt of the small world is another."""
     env = Craft()
     texts = [repr(env.reset(options={"task": task})) for split in SPLITS for task in env.tasks(split)[:300]]
-    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "579da3d0ce463b7c"
+    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "98468705865f3719"
