@@ -407,7 +407,7 @@ class Craft(World):
         powder, bar = rng.choice(("coal", "sand", "salt")), f"{m} bar"
         inputs = {"bar": [m, powder], "rod": [powder, m], "box": [bar, powder], "mug": [m, powder]}
         inputs |= {"axe": [bar, f"{m} rod"], "cart": [f"{m} box", bar]}
-        made = [Recipe(f"{m} {p}", rng.randint(2, 4), {n: rng.randint(1, 3) for n in inputs[p]}) for p in inputs]
+        made = [Recipe(f"{m} {p}", rng.randint(2, 4), {n: rng.randint(1, 2) for n in inputs[p]}) for p in inputs]
         self.gettable = {m, powder}
         return self.open(f"{m} {match[2]}", {r.output: [r] for r in made}, rng.sample([*map(str, made)], len(made)))
 
