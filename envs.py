@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 SPLITS = ("train", "validation", "test")
+EXTRAS = ("agentgym",)  # worlds that need more than the core packages, NAME:OPTION; each is a module of extras/
 
 
 class UserError(Exception):
@@ -498,6 +499,8 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
     if name in built_in:
         return built_in[name]
     module_name, colon, class_name = name.partition(":")
+    if module_name in EXTRAS and colon:
+        return importlib.import_module(f"extras.{module_name}").make_world(class_name)
     if not colon:
         raise UserError(f"--env {name}: there is no such world; there are {', '.join(built_in)}, and module:Class")
     try:

@@ -20,9 +20,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from doubles import ScriptedActor
+from doubles import ScriptedActor, tiny_actor
 
 import mcts
+import train
 from agent_r import Episode, play
 from envs import SPLITS, UserError
 from extras import agentgym
@@ -730,3 +731,43 @@ def test_an_episode_ends_in_the_environment_that_holds_its_actions(gym):
     assert episode.done
     assert episode.trajectory.score == 1.0
     assert played_in(gym, episode.world) == ["right", "wait", "right", "right"]
+
+
+# --- the command line
+
+
+def told_by(capsys, tmp_path, *arguments):
+    """The sentence with which the command refuses, having written nothing."""
+    settings = "--iterations 0 --warmup-steps 1 --warmup-tasks 2 --eval-tasks 2 --width 8 --layers 1 --device cpu"
+    out = tmp_path / "out"
+    status = train.main([*settings.split(), *arguments, "--out", str(out)])
+    told = capsys.readouterr().err.strip()
+    assert status == 2
+    assert not out.exists()
+    assert "\n" not in told
+    return told
+
+
+def test_training_from_nothing_is_refused_as_there_is_no_expert(gym, capsys, tmp_path):
+    told = told_by(capsys, tmp_path, "--tiny", "--env", f"agentgym:textcraft@{gym.url}")
+    assert told.startswith(f"train.py: agentgym:textcraft@{gym.url} has no expert")
+    assert "--model" in told
+    assert gym.requests == []
+
+
+@pytest.mark.parametrize("env", ["agentgym:", "agentgym:webarena@http://localhost:1", "agentgym:webshop"])
+def test_an_option_of_the_wrong_form_is_told(capsys, tmp_path, env):
+    assert "agentgym" in (told := told_by(capsys, tmp_path, "--tiny", "--env", env))
+    assert "KIND@URL" in told or "http://HOST:PORT" in told
+
+
+def test_a_server_that_is_not_there_is_told_by_its_url(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(Server, "waits", (0.01,))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    monkeypatch.setattr(train.Actor, "load", lambda *_: tiny_actor())
+    settings = ["--iterations", "0", "--eval-tasks", "2", "--model", "there", "--out", str(tmp_path / "out")]
+    assert train.main(["--env", f"agentgym:textcraft@{url}", *settings]) == 2
+    told = capsys.readouterr().err.strip().split("\n")[-1]
+    assert told.startswith(f"train.py: {url} gave no answer to /create")
