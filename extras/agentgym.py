@@ -123,8 +123,9 @@ class Server:
         try:
             status, text = post(f"{self.url}/{path}", body, self.timeout, self.largest)
         except (OSError, HTTPException, ValueError) as error:  # ValueError: what cannot be a host's name
-            raise LostError(f"gave no answer to /{path}: {error or type(error).__name__}", len(self.waits)) from None
-        words = " ".join(text[:600].decode(errors="replace").split())[:150]
+            reason = short(str(error)) or type(error).__name__
+            raise LostError(f"gave no answer to /{path}: {reason}", len(self.waits)) from None
+        words = short(text[:600].decode(errors="replace"))
         if status >= 500:
             raise LostError(f"answered /{path} with status {status}: {words}", len(self.waits))
         if not 200 <= status < 300:
@@ -146,8 +147,8 @@ class Server:
         except (LookupError, TypeError):
             value = None
         if type(value) not in types or value != value or value in (float("inf"), -float("inf")):
-            what, words = "number" if name is None else f"field {name!r}", json.dumps(answer)[:150]
-            raise UserError(f"{self.url} gave an answer without a usable {what}: {words}")
+            what = "number" if name is None else f"field {name!r}"
+            raise UserError(f"{self.url} gave an answer without a usable {what}: {short(json.dumps(answer))}")
         return value
 
     def take(self, new: bool) -> int:
@@ -164,6 +165,11 @@ class Server:
         """Close an environment whose state is not known."""
         self.held.remove(env)
         close(self.url, self.kind.key, [env])
+
+
+def short(text: str) -> str:
+    """Words of a server, fit for a sentence."""
+    return " ".join(text.split())[:150]
 
 
 def post(url: str, body: dict[str, Any], timeout: float, largest: int) -> tuple[int, bytes]:

@@ -467,6 +467,22 @@ def test_a_server_that_forgot_its_environments_gets_a_new_one(gym):
     assert played_in(gym, world) == ["right", "right"]
 
 
+def test_an_abandoned_environment_is_closed_once_and_never_used_again(gym):
+    make = make_world(f"textcraft@{gym.url}")
+    gym.faults["step"] = [None, "drop"]
+    world = make()
+    take(world, "2", WAY)
+    del world
+    worlds = [make(), make()]
+    for world in worlds:
+        take(world, "3", WAY)
+    del worlds, world, make
+    asked = Counter(path for path, _ in gym.requests)
+    assert (asked["create"], asked["reset"]) == (3, 4)
+    closed = [body["id"] for path, body in gym.requests if path == "close"]
+    assert sorted(closed) == sorted(gym.environments)
+
+
 def test_free_environments_that_are_gone_are_not_tried_in_turn(gym):
     make = make_world(f"textcraft@{gym.url}")
     worlds = [make() for _ in range(4)]
@@ -631,6 +647,32 @@ def test_a_server_that_never_answers_does_not_hang(serve):
     with pytest.raises(UserError, match=r"/create: .*timed out.*tried 4 times"):
         world_of(gym).reset(options={"task": "0"})
     assert time.monotonic() - began < 6 * TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("greeting", "told"),
+    [(b"SSH-2.0-Server\r\n" + b"x" * 999, "SSH-2.0-Server"), (b"y" * 9_000 + b"\n", "y" * 150), (b"", "closed")],
+)
+def test_what_is_no_web_server_is_told_on_one_line(monkeypatch, greeting, told):
+    monkeypatch.setattr(Server, "waits", (0.01,))
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def greet():
+        for _ in range(2):
+            connection = listener.accept()[0]
+            with connection:
+                asked = b""
+                while not asked.endswith(b"{}"):  # all of it: to close before that would be another fault
+                    asked += connection.recv(10_000)
+                connection.sendall(greeting)
+
+    with listener:
+        threading.Thread(target=greet, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"{url} gave no answer to /create: .*{told}") as error:
+            make_world(f"textcraft@{url}")().reset(options={"task": "0"})
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 350
 
 
 def test_proxies_are_not_used(gym, monkeypatch):
