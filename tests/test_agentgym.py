@@ -624,11 +624,16 @@ def test_redirects_are_not_followed(serve, status):
     assert elsewhere.requests == []
 
 
-def test_an_answer_that_is_too_large_is_not_read(gym, monkeypatch):
+def test_an_answer_that_is_too_large_is_told(gym, monkeypatch):
     monkeypatch.setattr(Server, "largest", 5_000)
     gym.faults["step"] = [(200, json.dumps(GOOD | {"observation": "x" * 5_000}).encode())]
     with pytest.raises(UserError, match=f"{gym.url} answered /step with more than 5000 bytes"):
         take(world_of(gym), "0", WAY)
+
+
+def test_of_a_large_answer_no_more_is_read_than_needed(gym):
+    gym.faults["create"] = [(200, b"x" * 5_000)]
+    assert agentgym.post(f"{gym.url}/create", {}, TIMEOUT, largest=100) == (200, b"x" * 101)
 
 
 def test_nothing_that_listens_is_told(monkeypatch):
