@@ -21,14 +21,15 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import logging
 import os
 import random
 import re
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from envs import SPLITS, UserError, World
@@ -50,6 +51,25 @@ UNKNOWN = "No known action matches that input."  # the game's own words
 # --- the Java side
 
 
+def spoken(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a method of `Machine` run in the machine's own thread; it raises `UserError` if the process is gone.
+
+    So a process does one thing at a time, and Ctrl-C never strikes inside py4j, which would stumble over it.
+    """
+
+    @functools.wraps(method)
+    def wrapped(machine: Machine, *arguments: Any) -> Any:
+        from py4j.protocol import Py4JError
+
+        try:
+            return machine.thread.submit(method, machine, *arguments).result()
+        except (Py4JError, OSError) as error:
+            message = "scienceworld: its Java process ended, killed from outside or out of memory; start again"
+            raise UserError(message) from error
+
+    return wrapped
+
+
 class Machine:
     """A Java process that plays one step at a time, of any of the games it holds.
 
@@ -58,62 +78,84 @@ class Machine:
 
     def __init__(self) -> None:
         """Raises `UserError` if Java is missing or does not start."""
-        from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
+        from py4j.java_gateway import launch_gateway
         from scienceworld.constants import JAR_PATH
 
-        java = find_java()
+        java, ways = find_java(), {"die_on_exit": True, "create_new_process_group": True, "return_proc": True}
         try:
-            port, self.process = launch_gateway(
-                classpath=JAR_PATH,
-                javaopts=[*OPTIONS],
-                java_path=java,
-                die_on_exit=True,
-                create_new_process_group=True,
-                return_proc=True,
-            )
+            port, self.process = launch_gateway(classpath=JAR_PATH, javaopts=[*OPTIONS], java_path=java, **ways)
         except (OSError, ValueError) as error:  # it printed no port
             raise UserError(f"scienceworld: {java} does not start; install {JAVA}") from error
-        self.lock = threading.RLock()
         self.idle: list[Any] = []  # games whose world copy is gone, to be used again: making one takes 30 ms
-        with self.talk():
-            self.jvm = JavaGateway(gateway_parameters=GatewayParameters(port=port)).jvm
-            java = self.jvm.java
-            # What the game prints is thrown away in Java, where py4j would have a thread here read it.
-            java.lang.System.setOut(java.io.PrintStream(java.io.FileOutputStream(os.devnull)))
-            self.random = java.lang.Class.forName("scala.util.Random$").getField("MODULE$").get(None)
-            self.counter = self.jvm.util.UniqueIdentifier
+        self.thread = ThreadPoolExecutor(1)
+        for logger in (logging.getLogger(), logging.getLogger("py4j.java_gateway")):  # py4j writes to both
+            logger.addFilter(not_from_py4j)
+        self.connect(port)
 
-    @contextmanager
-    def talk(self) -> Iterator[None]:
-        """Have the process to oneself; raises `UserError` if it is gone."""
-        from py4j.protocol import Py4JError, Py4JJavaError
+    @spoken
+    def connect(self, port: int) -> None:
+        """Find what the games share."""
+        from py4j.java_gateway import GatewayParameters, JavaGateway
 
-        with self.lock:
-            try:
-                yield
-            except Py4JJavaError:  # the game's own mistake
-                raise
-            except (Py4JError, OSError) as error:
-                message = "scienceworld: its Java process ended, killed from outside or out of memory; start again"
-                raise UserError(message) from error
+        self.jvm = JavaGateway(gateway_parameters=GatewayParameters(port=port)).jvm
+        java = self.jvm.java
+        # What the game prints is thrown away in Java, where py4j would have a thread here read it.
+        java.lang.System.setOut(java.io.PrintStream(java.io.FileOutputStream(os.devnull)))
+        self.random = java.lang.Class.forName("scala.util.Random$").getField("MODULE$").get(None)
+        self.counter = self.jvm.util.UniqueIdentifier
 
-    def load(self, game: Any, task: str, gold: bool = False) -> None:
-        """Put `game` to the start of `task`, without simplifications; `gold` has it find a way to the goal first."""
-        kind, _, variation = task.rpartition("-")
-        game.load(kind, int(variation), "", gold)
-        getattr(game, "taskMaker_$eq")(None)  # 5 MB that only loading needs
-
-    @contextmanager
-    def game(self) -> Iterator[Any]:
-        """A game for a moment, with the process to oneself."""
-        with self.talk():
-            game = self.borrow()
-            yield game
-            self.idle.append(game)
-
+    @spoken
     def borrow(self) -> Any:
         """An idle game, or a new one."""
         return self.idle.pop() if self.idle else self.jvm.scienceworld.runtime.pythonapi.PythonInterface()
+
+    @spoken
+    def load(self, game: Any, task: str, gold: bool = False) -> tuple[str, int, list[str]]:
+        """Put `game` to the start of `task`: (description, number of things, gold path).
+
+        Only with `gold` the game finds a way to the goal (0.15 s more).
+        """
+        kind, _, variation = task.rpartition("-")
+        game.load(kind, int(variation), "", gold)
+        getattr(game, "taskMaker_$eq")(None)  # 5 MB that only loading needs
+        return game.getTaskDescription(), self.counter.count(), list(game.getGoldActionSequence())
+
+    @spoken
+    def step(self, game: Any, action: str, seed: int, things: int) -> tuple[str, float, bool, int]:
+        """Take one step with what the games share set: (observation, score, completed, number of things)."""
+        from py4j.protocol import Py4JJavaError
+
+        self.random.setSeed(seed)
+        getattr(self.counter, "count_$eq")(things)
+        try:
+            observation = game.step(action)
+        except Py4JJavaError:  # the game's own mistake
+            observation = UNKNOWN
+        return observation, game.getScore(), game.getCompleted(), self.counter.count()
+
+    @spoken
+    def valid(self, game: Any) -> list[str]:
+        """What the game would carry out; in alphabetical order."""
+        return sorted(game.getValidActionObjectCombinations())
+
+    @spoken
+    def names(self, game: Any) -> list[str]:
+        """The names of all things in all rooms, and the forms of actions."""
+        things = json.loads(game.getAllObjectIdsTypesReferentsLUTJSON()).values()
+        return [*game.getPossibleActions(), *(name for thing in things for name in thing["referents"])]
+
+    @spoken
+    def variations(self, game: Any, kind: str) -> list[list[int]]:
+        """The numbers of the train, dev and test variations; `game` must be loaded anew after this."""
+        getattr(game, "taskMaker_$eq")(self.jvm.scienceworld.tasks.TaskMaker1())
+        getattr(game, "taskStr_$eq")(kind)
+        lists = (game.getVariationsTrain(), game.getVariationsDev(), game.getVariationsTest())
+        return [[int(number) for number in re.findall("[0-9]+", found.toString())] for found in lists]
+
+
+def not_from_py4j(record: logging.LogRecord) -> bool:
+    """Keep py4j's traceback of a broken connection off the screen: it is told as a `UserError`."""
+    return record.module != "java_gateway"
 
 
 def find_java() -> str:
@@ -150,7 +192,7 @@ class ScienceWorld(World):
     """
 
     name = "scienceworld"
-    step_limit = 30  # the gold paths of the four find-* kinds have 5 to 14 actions
+    step_limit = 30  # gold paths of the four find-* kinds have 3 to 16 actions; of other kinds, 6 to 178
     parallel = 2 * MACHINES  # twice as many, so that one is waiting wherever a machine becomes free
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
@@ -159,7 +201,7 @@ class ScienceWorld(World):
 
     @property
     def words(self) -> str:
-        """The words of sixty training tasks, collected once (ten to twenty seconds)."""
+        """The words of thirty tasks of each split, collected once (some twenty seconds)."""
         return vocabulary(self.kinds)
 
     def tasks(self, split: str) -> Sequence[str]:
@@ -174,66 +216,50 @@ class ScienceWorld(World):
         if number not in map(str, numbers):
             raise UserError(f"scienceworld has no task {task!r}; a task is named KIND-NUMBER, as in {self.kinds[0]}-0")
         if self.machine is None:
-            self.machine = pick()
-            with self.machine.talk():
-                self.game = self.machine.borrow()
-            weakref.finalize(self, self.machine.idle.append, self.game)
+            machine = pick()
+            self.game = machine.borrow()
+            weakref.finalize(self, machine.idle.append, self.game)
+            self.machine = machine
         self.task, self.rng = task, random.Random(task)  # decides what is left to chance, such as where animals go
-        with self.machine.talk():
-            self.machine.load(self.game, task)
-            self.things = self.machine.counter.count()
-            instruction = self.game.getTaskDescription()
+        instruction, self.things, _ = self.machine.load(self.game, task)
         observation = self.act("look around")
         self.score, self.done = 0.0, False
         return instruction, observation
 
     def act(self, action: str) -> str:
         """Whatever the game makes of the action; `wait` is one of its actions like any other."""
-        from py4j.protocol import Py4JJavaError
-
-        machine = self.machine
-        with machine.talk():
-            machine.random.setSeed(self.rng.getrandbits(48))
-            getattr(machine.counter, "count_$eq")(self.things)
-            try:
-                observation = self.game.step(action)
-            except Py4JJavaError:
-                observation = UNKNOWN
-            self.things = machine.counter.count()
-            score = self.game.getScore()
-            self.done = score < 0 or self.game.getCompleted()
-        self.score = max(0.0, score)
+        answer = self.machine.step(self.game, action, self.rng.getrandbits(48), self.things)
+        observation, score, completed, self.things = answer
+        self.score, self.done = max(0.0, score), completed or score < 0
         return observation
 
     def gold(self) -> list[str]:
         """Actions that lead from the start of this task to score 1; not always the shortest."""
-        return list(gold_path(self.machine, self.task))
+        return list(gold_path(self.task))
 
     def choices(self) -> list[str]:
         """Of the actions that the game would carry out here, those of the simplest verbs (50 ms)."""
-        with self.machine.talk():
-            valid = sorted(self.game.getValidActionObjectCombinations())
-        return [action for action in valid if action.startswith(VERBS)]
+        return [action for action in self.machine.valid(self.game) if action.startswith(VERBS)]
 
 
 @functools.lru_cache(maxsize=10_000)
-def gold_path(machine: Machine, task: str) -> tuple[str, ...]:
+def gold_path(task: str) -> tuple[str, ...]:
     """The way that the game itself finds from the start of `task` (0.15 s)."""
-    with machine.game() as game:
-        machine.load(game, task, gold=True)
-        return tuple(game.getGoldActionSequence())
+    machine = pick()
+    game = machine.borrow()
+    path = machine.load(game, task, True)[2]
+    machine.idle.append(game)
+    return tuple(path)
 
 
 @functools.cache
 def variations(kind: str) -> dict[str, list[int]]:
     """The numbers of the variations of each split."""
     machine = pick()
-    with machine.game() as game:
-        getattr(game, "taskMaker_$eq")(machine.jvm.scienceworld.tasks.TaskMaker1())
-        getattr(game, "taskStr_$eq")(kind)
-        lists = (game.getVariationsTrain(), game.getVariationsDev(), game.getVariationsTest())
-        numbers = ([int(number) for number in re.findall("[0-9]+", found.toString())] for found in lists)
-        return dict(zip(SPLITS, numbers, strict=True))
+    game = machine.borrow()
+    numbers = machine.variations(game, kind)
+    machine.idle.append(game)
+    return dict(zip(SPLITS, numbers, strict=True))
 
 
 @functools.cache
@@ -248,11 +274,7 @@ def vocabulary(kinds: tuple[str, ...]) -> str:
         tasks = world.tasks(split)
         for task in rng.sample(tasks, min(30, len(tasks))):
             observation, info = world.reset(options={"task": task})
-            with world.machine.talk():
-                things = json.loads(world.game.getAllObjectIdsTypesReferentsLUTJSON()).values()
-                texts |= dict.fromkeys(world.game.getPossibleActions())
-            texts |= dict.fromkeys(name for thing in things for name in thing["referents"])
-            texts |= dict.fromkeys([info["instruction"], observation])
+            texts |= dict.fromkeys([info["instruction"], observation, *world.machine.names(world.game)])
             for action in world.gold() if split == "train" else ():
                 tried = [rng.choice(world.choices())] if rng.random() < 0.2 else []
                 for said in (*tried, action):
