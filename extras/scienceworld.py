@@ -79,9 +79,10 @@ class Machine:
     def __init__(self) -> None:
         """Raises `UserError` if Java is missing or does not start."""
         from py4j.java_gateway import launch_gateway
-        from scienceworld.constants import JAR_PATH
+        from scienceworld.constants import BASEPATH, JAR_PATH
 
         java, ways = find_java(), {"die_on_exit": True, "create_new_process_group": True, "return_proc": True}
+        ways["cwd"] = BASEPATH  # where the game's table of types lies, which it would write anew elsewhere
         try:
             port, self.process = launch_gateway(classpath=JAR_PATH, javaopts=[*OPTIONS], java_path=java, **ways)
         except (OSError, ValueError) as error:  # it printed no port

@@ -240,6 +240,15 @@ def test_words_hold_what_a_gold_episode_says(make):
 
 
 @needs_game
+def test_the_game_writes_nothing_where_we_stand(make, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    machine = scienceworld.Machine()
+    machine.load(machine.borrow(), "find-plant-0")
+    assert list(tmp_path.iterdir()) == []
+    machine.process.kill()
+
+
+@needs_game
 def test_games_of_forgotten_copies_are_used_again(make):
     machine = scienceworld.pick()
     world = make()
