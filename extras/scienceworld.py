@@ -13,7 +13,7 @@ generator, which is seeded here before every step; the counter that numbers new 
 game left it; and the order of things in a room, which comes from Java's identity hashes, set here to one constant.
 So every episode can be replayed, as the search does, which the game by itself does not allow.
 
-Read in order: `Machine` (a Java process), `pick` (the pool), `ScienceWorld`, `vocabulary`, `make_world`.
+Read in order: `spoken` and `Machine` (a Java process), `pick` (the pool), `ScienceWorld`, `vocabulary`, `make_world`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PACKAGE = "pip install scienceworld==1.2.3"
 JAVA = "Java 8 or later (apt install default-jre-headless, or brew install openjdk)"
 MACHINES = min(2, os.cpu_count() or 1)  # Java processes: 0.5 GB of memory each, and a core of its own while busy
 OPTIONS = (
-    "-Xmx1g",  # for some 1,500 games of 0.4 MB each, and what a new one needs for a moment
+    "-Xmx1g",  # 200 games take 80 MB
     "-XX:+UseSerialGC",
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",  # all identity hashes alike, so that sets keep the order of insertion
