@@ -20,6 +20,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,33 +270,34 @@ class ChatFormat:
 
 
 class RoomyLayer(DynamicLayer):
-    """A cache layer with spare room: appending writes in place, where `DynamicLayer` copies the whole cache."""
+    """A cache layer with spare room: appending writes in place, where `DynamicLayer` copies the whole cache.
+
+    `room` holds keys and values as [rows, size, heads, width], of which the first columns are in use.
+    """
 
     def update(self, key_states, value_states, *args, **kwargs):  # noqa: ARG002, the name is the library's
-        """Append states of shape [batch, heads, new, width]; return all, [batch, heads, length, width]."""
+        """Append states of shape [rows, heads, new, width]; return all, [rows, heads, length, width]."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
+        new = [states.transpose(1, 2) for states in (key_states, value_states)]
         if not start:
             self.lazy_initialization(key_states, value_states)
-        if not start or end > self.room[0].shape[-2]:
-            size = end + max(32, end // 2)
-            grown = [new.new_empty(*new.shape[:2], size, new.shape[-1]) for new in (key_states, value_states)]
-            if start:
-                for room, old in zip(grown, (self.keys, self.values), strict=True):
-                    room[:, :, :start] = old
-            self.room = grown
-        for room, new in zip(self.room, (key_states, value_states), strict=True):
-            room[:, :, start:end] = new
-        self.keys, self.values = (room[:, :, :end] for room in self.room)
+            self.room = [states[:, :0] for states in new]
+        for index, states in enumerate(new):
+            if end > self.room[index].shape[1]:
+                grown = states.new_empty(len(states), end + max(32, end // 4), *states.shape[2:])
+                grown[:, :start] = self.room[index][:, :start]
+                self.room[index] = grown
+            self.room[index][:, start:end] = states
+        self.keys, self.values = (room[:, :end].transpose(1, 2) for room in self.room)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices):
-        """Keep the rows `indices`, in that order; a row may be named several times."""
-        kept = [room.new_empty(len(indices), *room.shape[1:]) for room in self.room]
-        filled = [room[:, :, : self.get_seq_length()] for room in kept]
-        for old, new in zip((self.keys, self.values), filled, strict=True):
-            torch.index_select(old, 0, indices, out=new)  # the spare room is not copied
-        self.room, (self.keys, self.values) = kept, filled
+    def take(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
+        """Keep of row `rows[i]` what stands in `columns[i]`, in that order: [new rows], [new rows, new length]."""
+        index = (rows[:, None] * self.room[0].shape[1] + columns).flatten()
+        kept = [room.flatten(0, 1).index_select(0, index) for room in self.room]
+        self.room = [states.view(*columns.shape, *states.shape[1:]) for states in kept]
+        self.keys, self.values = (room.transpose(1, 2) for room in self.room)
 
 
 class Dialogues:
@@ -352,10 +354,11 @@ class Dialogues:
             if 2 * len(rows) <= len(written):  # from here on the silent half would only be carried along
                 if rows:
                     part = self.fork(rows)
+                    start = part.mask.shape[1]
                     part._forward(tokens[speaking][:, None], part.mask.new_ones(len(rows), 1))
                     for row, rest in zip(rows, part._speak(temperature, generator, left), strict=True):
                         written[row] += rest
-                    self._join(part, rows)
+                    self._join(part, start, rows)
                 break
             self._forward(tokens[:, None], speaking[:, None].long())
         return written
@@ -367,16 +370,8 @@ class Dialogues:
             return self.logits.argmax(-1)
         return torch.multinomial(torch.softmax(self.logits / temperature, dim=-1), 1, generator=generator)[:, 0]
 
-    def fork(self, rows: Sequence[int]) -> Dialogues:
-        """A copy of some of these conversations, to be carried on by itself."""
-        part = copy.copy(self)
-        part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
-        part.select(rows)
-        return part
-
-    def _join(self, part: Dialogues, rows: Sequence[int]) -> None:
-        """Append what `part`, a fork of the conversations `rows`, has grown by; in the others it is padding."""
-        start = self.mask.shape[1]
+    def _join(self, part: Dialogues, start: int, rows: Sequence[int]) -> None:
+        """Append what `part`, a fork of the conversations `rows`, has from `start` on; in the others it is padding."""
 
         def spread(states: torch.Tensor) -> torch.Tensor:
             whole = states.new_zeros(len(self.mask), *states.shape[1:])
@@ -387,14 +382,27 @@ class Dialogues:
             layer.update(spread(grown.keys[:, :, start:]), spread(grown.values[:, :, start:]))
         self.mask = torch.cat([self.mask, spread(part.mask[:, start:])], dim=1)
 
-    @torch.inference_mode()
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; naming a row several times forks its conversation."""
-        if list(rows) == list(range(len(self.mask))):
-            return
-        index = torch.tensor(rows, dtype=torch.long, device=self.mask.device)
-        self.mask, self.logits = self.mask[index], self.logits[index]
-        self.cache.batch_select_indices(index)
+        padded = self.mask.shape[1] > 1.25 * max(self.lengths())
+        if padded or list(rows) != list(range(len(self.mask))):
+            self._take(torch.tensor(rows, dtype=torch.long, device=self.mask.device))
+
+    def fork(self, rows: Sequence[int]) -> Dialogues:
+        """A copy of some of these conversations, to be carried on by itself."""
+        part = copy.copy(self)
+        part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
+        part._take(torch.tensor(rows, dtype=torch.long, device=self.mask.device))
+        return part
+
+    @torch.inference_mode()
+    def _take(self, rows: torch.Tensor) -> None:
+        self.mask, self.logits = self.mask[rows], self.logits[rows]
+        # The tokens of each row in their order, behind no more padding than there must be.
+        columns = self.mask.argsort(dim=1, stable=True)[:, -max(self.lengths()) :]
+        self.mask = self.mask.gather(1, columns)
+        for layer in self.cache.layers:
+            layer.take(rows, columns)
 
     def lengths(self) -> list[int]:
         """The number of tokens in each row."""
@@ -500,6 +508,15 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
 # --- rollouts and evaluation
 
 
+def together(function: Callable[..., Any], worlds: Sequence[World], *arguments: Sequence[Any]) -> list[Any]:
+    """`function` of each of the arguments, in as many threads as copies of the worlds may act at a time."""
+    workers = min((getattr(world, "parallel", 1) for world in worlds), default=1)
+    if workers == 1:
+        return list(map(function, *arguments))
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, *arguments))
+
+
 def open_dialogues(
     actor: Actor, episodes: Sequence[Episode], openings: Dialogues | None = None
 ) -> tuple[list[Episode], Dialogues | None]:
@@ -529,8 +546,8 @@ def open_dialogues(
 def advance(live: Sequence[Episode], dialogues: Dialogues, replies: Sequence[str]) -> list[Episode]:
     """Let every episode take one turn and hear the answer; return those that go on, the only rows kept."""
     actor, rows, turns = dialogues.actor, [], []
-    for row, (episode, reply, length) in enumerate(zip(live, replies, dialogues.lengths(), strict=True)):
-        episode.act(reply)
+    together(Episode.act, [episode.world for episode in live], live, replies)
+    for row, (episode, length) in enumerate(zip(live, dialogues.lengths(), strict=True)):
         turn = actor.format.turn(episode.observation)
         episode.done = episode.done or length + len(turn) + actor.max_new_tokens > actor.max_length
         if not episode.done:
@@ -564,7 +581,8 @@ def play(
     with tqdm(total=len(starts), desc=label, leave=False, disable=None) as bar:
         for first in range(0, len(starts), batch_size):
             batch = starts[first : first + batch_size]
-            episodes = [Episode(make_world(), task, steps) for task, steps in batch]
+            worlds = [make_world() for _ in batch]
+            episodes = together(Episode, worlds, worlds, *zip(*batch, strict=True))
             finish(*open_dialogues(actor, episodes), temperature, generator)
             trajectories += [episode.trajectory for episode in episodes]
             bar.update(len(batch))

@@ -258,10 +258,11 @@ def build_examples(
 
 
 def demonstration(world: World, task: str) -> list[Message]:
-    """The dialogue of the expert's shortest way through `task`."""
+    """The dialogue of the expert's shortest way through `task`, or of the world's gold path."""
     episode = Episode(world, task)
-    for action in world.expert():
-        episode.act(f"Action: {action}")
+    for action in world.expert() if hasattr(world, "expert") else world.gold():
+        if not episode.done:
+            episode.act(f"Action: {action}")
     return episode.trajectory.messages()
 
 
@@ -272,6 +273,8 @@ def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Ran
     one from anywhere (`pool`) or one from before.  An action is Good if it shortened the way to the goal.
     """
     episode, verdicts = Episode(world, task), []
+    if not hasattr(world, "expert"):
+        return judged_gold(world, task, pool, rng)
     while not episode.done:
         way, before = world.expert(), episode.trajectory.steps
         action = way[0]
@@ -282,6 +285,29 @@ def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Ran
         episode.act(f"Action: {action}")
         left = world.expert()
         verdicts.append(GOOD if left is not None and len(left) < len(way) else BAD)
+    return verdict_messages(episode, verdicts)
+
+
+def judged_gold(world: World, task: str, pool: Sequence[str], rng: random.Random) -> list[Message]:
+    """The same for a world that knows a gold path from the start only: wrong actions are put into that path.
+
+    What lies on the path is Good, what was put in is Bad.  If the episode still ends at score 1, the verdicts hold;
+    if not, what was put in last may have spoilt the path, and only the steps up to the first Bad are judged.
+    """
+    episode, verdicts = Episode(world, task), []
+    for gold in world.gold():
+        wrong = [rng.choice(world.choices() if rng.random() < 0.7 else pool)] if rng.random() < 0.15 else []
+        for action, verdict in (*((action, BAD) for action in wrong if action != gold), (gold, GOOD)):
+            if not episode.done:
+                episode.act(f"Action: {action}")
+                verdicts.append(verdict)
+    if episode.trajectory.score < 1.0 and BAD in verdicts:
+        del verdicts[verdicts.index(BAD) + 1 :]
+    return verdict_messages(episode, verdicts)
+
+
+def verdict_messages(episode: Episode, verdicts: Sequence[str]) -> list[Message]:
+    """The verifier's dialogue over the first actions of an episode, with these verdicts."""
     messages: list[Message] = []
     for t, verdict in enumerate(verdicts):
         messages += [

@@ -36,7 +36,8 @@ class World:
     A new world sets `name` and `step_limit` and writes three methods: `tasks`, `begin` and `act`.  One that can be
     warmed up from nothing has two more: `expert() -> list[str] | None`, the shortest actions from the present state
     to score 1, None if it can no longer be reached; and `choices() -> list[str]`, what somebody might sensibly try
-    there, mistakes included.
+    there, mistakes included.  A world that knows a way to score 1 from the start of a task only has, in the place of
+    `expert`, `gold() -> list[str]`; what needs the truth about mistakes is not measured there.
     """
 
     name = "world"

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agent_r import Actor, Dialogues, Episode, Step, Trajectory, advance, finish, open_dialogues, parse_action
+from agent_r import Actor, Dialogues, Episode, Step, Trajectory, advance, finish, open_dialogues, parse_action, together
 from envs import World
 
 
@@ -182,21 +182,18 @@ def search(
     trees = []
     with tqdm(total=len(tasks) * simulations, desc="searching", leave=False, disable=None) as bar:
         for first in range(0, len(tasks), batch_size):
-            worlds = [make_world() for _ in tasks[first : first + batch_size]]
-            batch, heard = [], []
-            for world, task in zip(worlds, tasks[first : first + batch_size], strict=True):
-                start = Episode(world, task).trajectory
-                batch.append(Tree(task, start.instruction, start.observation, Node()))
-                heard.append(actor.format.opening(start.opening)[:-1])
-            # Every simulation begins with its task's opening, which is read once.  The last token is left to be
-            # read with the rest, since what the actor says next follows from the token read last.
-            openings = actor.start(heard)
+            names = tasks[first : first + batch_size]
+            worlds = [make_world() for _ in names]
+            starts = [episode.trajectory for episode in together(Episode, worlds, worlds, names)]
+            batch = [Tree(start.task, start.instruction, start.observation, Node()) for start in starts]
+            # Every simulation begins with its task's opening, which is read once.  Its last token is left to be read
+            # with the rest, since what the actor says next follows from the token read last.
+            heard = [actor.format.opening(start.opening)[:-1] for start in starts]
+            openings = actor.start([ids[: actor.max_length] for ids in heard])
             for _ in range(simulations):
                 leaves = [select(tree.root, c_uct) for tree in batch]
-                episodes = [
-                    Episode(world, tree.task, [node.step for node in leaf.path()], max_depth)
-                    for world, tree, leaf in zip(worlds, batch, leaves, strict=True)
-                ]
+                steps = [[node.step for node in leaf.path()] for leaf in leaves]
+                episodes = together(Episode, worlds, worlds, names, steps, [max_depth] * len(batch))
                 simulate(actor, leaves, episodes, branch, temperature, generator, openings)
                 for leaf, episode in zip(leaves, episodes, strict=True):
                     backpropagate(graft(leaf, episode), episode.trajectory.score)

@@ -59,7 +59,7 @@ Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
 class Config:
     """Every flag of the command line, `--max-depth` for `max_depth`; the text beside each is its help."""
 
-    env: str = "lab"  # worlds, separated by commas: lab, craft, textcraft, or module:Class
+    env: str = "lab"  # worlds, separated by commas: lab, shop, craft, one of extras/, or module:Class
     model: str = ""  # folder of a checkpoint to start from; without it a tiny model is made and warmed up
     method: str = "agent-r"  # agent-r, or optimal (good trajectories only)
     splice: str = "verified"  # verified (keep a splice only if the world can execute it) or paper (keep all)
@@ -148,7 +148,7 @@ def general_data(
     judged: list[list[Message]] = []
     for name, make in worlds.items():
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
-        if not hasattr(world, "expert"):
+        if not (hasattr(world, "expert") or hasattr(world, "gold")):
             raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
         shown = [critique.demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
         pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
@@ -508,7 +508,8 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     tiny = given.pop("tiny")
     if not tiny and "model" not in given:
         raise UserError("name a checkpoint with --model FOLDER, or use --tiny to train a tiny model from nothing")
-    preset = TINY | TINY_FOR.get(given.get("env", "lab"), {}) if tiny else {}
+    env = given.get("env", "lab")
+    preset = TINY | TINY_FOR.get("several" if "," in env else env.partition(":")[0], {}) if tiny else {}
     return Config(**(preset | given))
 
 

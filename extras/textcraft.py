@@ -51,6 +51,7 @@ class Book:
                     self.ways.setdefault(r.output, []).append(Recipe(r.output, r.count, inputs))
                     if self.recipes[-1:] != [r]:
                         self.recipes.append(r)
+        self.commands = cache(self._commands)  # a search asks for the same goal at every simulation
         links = {goal: [name for way in ways for name in way.inputs] for goal, ways in self.ways.items()}
         self.parts = set().union(*links.values())  # whatever something is made from
         self.gettable = self.parts - self.ways.keys()
@@ -65,7 +66,7 @@ class Book:
         parts = (part for way in self.ways.get(name, ()) for part in way.inputs)
         return name == other or any(self._needs(part, other) for part in parts)
 
-    def commands(self, goal: str) -> tuple[list[str], list[str]]:
+    def _commands(self, goal: str) -> tuple[list[str], list[str]]:
         """The commands a prompt for `goal` must show, and those that may distract: other uses of their inputs."""
         names, needed = [goal], []
         for name in names:  # grows as it is walked

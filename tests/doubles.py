@@ -72,6 +72,9 @@ class ScriptedDialogues:
     def select(self, rows):
         self.rows = [list(self.rows[row]) for row in rows]
 
+    def fork(self, rows):
+        return ScriptedDialogues(self.actor, [self.rows[row] for row in rows])
+
     def feed(self, rows):
         for turns, new in zip(self.rows, rows, strict=True):
             turns += new

@@ -582,9 +582,36 @@ def test_a_roomy_layer_holds_what_a_plain_layer_holds():
             assert roomy.get_seq_length() == plain.get_seq_length()
             if rng.random() < 0.4:
                 chosen = torch.tensor(rng.choices(range(rows), k=rng.randint(1, 5)))
-                roomy.batch_select_indices(chosen)
+                kept = rng.randint(1, plain.get_seq_length())  # columns, others for every row
+                columns = torch.stack([torch.randperm(plain.get_seq_length())[:kept] for _ in chosen])
+                roomy.take(chosen, columns)
                 plain.batch_select_indices(chosen)
+                index = columns[:, None, :, None].expand(-1, 2, -1, 3)
+                plain.keys, plain.values = (states.gather(2, index) for states in (plain.keys, plain.values))
                 rows = len(chosen)
+
+
+def test_what_a_fork_says_is_unknown_to_the_original_and_to_other_forks():
+    actor = family("tiny")
+    opening, turns = actor.format.opening("hall: nothing."), [actor.format.turn(t) for t in ("ok.", "kitchen: lamp.")]
+    dialogues = actor.start([opening, opening])
+    forks = [dialogues.fork([0, 1]), dialogues.fork([0, 1])]
+    for fork, turn in zip(forks, turns, strict=True):
+        fork.feed([turn, turn])
+    for fork, turn in zip(forks, turns, strict=True):
+        assert fork.replies(0.0) == actor.start([[*opening, *turn]] * 2).replies(0.0)
+    assert dialogues.lengths() == [len(opening)] * 2
+    assert dialogues.replies(0.0) == actor.start([opening] * 2).replies(0.0)
+
+
+def test_padding_does_not_pile_up():
+    """Rows that speak in turns leave each other padding; it is dropped before it is a quarter of the columns."""
+    actor = family("tiny")
+    dialogues, long = actor.start([actor.format.opening("hall: nothing.")] * 2), actor.format.turn("taken. " * 20)
+    for index in range(10):
+        dialogues.feed([long, long[:1]] if index % 2 else [long[:1], long])
+        dialogues.select([0, 1])
+        assert dialogues.mask.shape[1] <= 1.25 * max(dialogues.lengths())
 
 
 def test_forked_rows_go_their_own_ways():
