@@ -400,7 +400,7 @@ class Craft(World):
         return [f"{goal}-{number}" for number in range(160) for goal in goals]
 
     def begin(self, task: str) -> tuple[str, str]:
-        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes and their order in the prompt."""
+        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes, and which of them the prompt shows."""
         match = re.fullmatch(r"([a-z]+)_(bar|rod|box|mug|axe|cart)-([0-9]{1,9})", task)
         if not match or match[1] not in self.MATERIALS.split():
             raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
@@ -409,8 +409,14 @@ class Craft(World):
         inputs = {"bar": [m, powder], "rod": [powder, m], "box": [bar, powder], "mug": [m, powder]}
         inputs |= {"axe": [bar, f"{m} rod"], "cart": [f"{m} box", bar]}
         made = [Recipe(f"{m} {p}", rng.randint(2, 4), {n: rng.randint(1, 2) for n in inputs[p]}) for p in inputs]
-        self.gettable = {m, powder}
-        return self.open(f"{m} {match[2]}", {r.output: [r] for r in made}, rng.sample([*map(str, made)], len(made)))
+        self.gettable, goal, shown, needed = {m, powder}, f"{m} {match[2]}", [], {f"{m} {match[2]}"}
+        for recipe in reversed(made):
+            if recipe.output in needed:
+                shown.append(recipe)
+                needed |= recipe.inputs.keys()
+        others = [recipe for recipe in made if recipe not in shown]
+        shown += rng.sample(others, min(len(others), rng.randint(0, 2)))  # to distract
+        return self.open(goal, {r.output: [r] for r in made}, rng.sample([*map(str, shown)], len(shown)))
 
     def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
         """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""

@@ -179,26 +179,30 @@ def search(
     or the world's own limit.  Memory: one key-value cache of
     `batch_size * branch` rows.
     """
-    trees = []
+    worlds = [make_world() for _ in tasks[:batch_size]]
+    starts: list[Trajectory] = []
+    for first in range(0, len(tasks), batch_size):
+        names = tasks[first : first + batch_size]
+        starts += [episode.trajectory for episode in together(Episode, worlds, worlds[: len(names)], names)]
+    heard = [actor.format.opening(start.opening) for start in starts]
+    order = sorted(range(len(tasks)), key=lambda index: len(heard[index]))  # like beside like: little padding
+    trees = [Tree(start.task, start.instruction, start.observation, Node()) for start in starts]
     with tqdm(total=len(tasks) * simulations, desc="searching", leave=False, disable=None) as bar:
         for first in range(0, len(tasks), batch_size):
-            names = tasks[first : first + batch_size]
-            worlds = [make_world() for _ in names]
-            starts = [episode.trajectory for episode in together(Episode, worlds, worlds, names)]
-            batch = [Tree(start.task, start.instruction, start.observation, Node()) for start in starts]
+            chosen = order[first : first + batch_size]
+            batch = [trees[index] for index in chosen]
             # Every simulation begins with its task's opening, which is read once.  Its last token is left to be read
             # with the rest, since what the actor says next follows from the token read last.
-            heard = [actor.format.opening(start.opening)[:-1] for start in starts]
-            openings = actor.start([ids[: actor.max_length] for ids in heard])
+            openings = actor.start([heard[index][:-1][: actor.max_length] for index in chosen])
             for _ in range(simulations):
                 leaves = [select(tree.root, c_uct) for tree in batch]
                 steps = [[node.step for node in leaf.path()] for leaf in leaves]
-                episodes = together(Episode, worlds, worlds, names, steps, [max_depth] * len(batch))
+                names, limits = [tree.task for tree in batch], [max_depth] * len(batch)
+                episodes = together(Episode, worlds, worlds[: len(batch)], names, steps, limits)
                 simulate(actor, leaves, episodes, branch, temperature, generator, openings)
                 for leaf, episode in zip(leaves, episodes, strict=True):
                     backpropagate(graft(leaf, episode), episode.trajectory.score)
                 bar.update(len(batch))
-            trees += batch
     return trees
 
 
