@@ -20,12 +20,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import random
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +34,14 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
 import critique
 import mcts
-from agent_r import (
-    JUDGE_ANSWER,
-    JUDGE_PROMPT,
-    JUDGE_TURN,
-    NO_ACTION,
-    REVISE,
-    REVISE_ANSWER,
-    Actor,
-    Message,
-    Trajectory,
-    mean,
-    write_lines,
-)
+from agent_r import OWN_WORDS, REVISE, Actor, Message, Trajectory, show
 from envs import UserError, World, make_world
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
+Source = tuple[Sequence[Encoded], float]  # examples, and their share of what is drawn for a batch
 
 
 @dataclasses.dataclass
@@ -121,11 +110,8 @@ TINY_FOR: dict[str, dict[str, Any]] = {
     },
 }
 CHOICES = {
-    "method": ("agent-r", "optimal"),
-    "splice": ("verified", "paper"),
-    "eval_split": ("validation", "test"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "dtype": ("float32", "bfloat16"),
+    "method": ("agent-r", "optimal"), "splice": ("verified", "paper"), "eval_split": ("validation", "test"),
+    "device": ("auto", "cpu", "cuda", "mps"), "dtype": ("float32", "bfloat16"),
 }
 
 
@@ -136,16 +122,12 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
 
 # --- the warm-up: the only data that asks a world's truth
 
-
-def general_data(
-    config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]
-) -> list[tuple[list[Encoded], float]]:
+def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]) -> list[Source]:
     """Demonstrations and judged episodes of training tasks, each with its share of the general data.
 
     Raises `UserError` for a world without an expert.
     """
-    demonstrations: list[list[Message]] = []
-    judged: list[list[Message]] = []
+    demonstrations, judged = [], []
     for name, make in worlds.items():
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
         if not (hasattr(world, "expert") or hasattr(world, "gold")):
@@ -173,14 +155,12 @@ def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
 
 def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], device: str) -> Actor:
     """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
-    prompts = (JUDGE_PROMPT, JUDGE_TURN, JUDGE_ANSWER, "Good Bad Uncertain", NO_ACTION, REVISE_ANSWER, REVISE)
-    text = " ".join((*(make().words for make in worlds.values()), *prompts, *critique.REVISION_THOUGHTS, "Thought:"))
+    text = " ".join((*(make().words for make in worlds.values()), OWN_WORDS, *critique.REVISION_THOUGHTS))
     torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
     return Actor.tiny(text, device, config.width, config.layers)
 
 
 # --- Phase II: fine-tuning
-
 
 def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
     """Token ids and labels of each dialogue that fits the actor's context; one that does not is dropped whole."""
@@ -189,7 +169,7 @@ def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
 
 
 def draw_batches(
-    mix: Sequence[tuple[Sequence[Encoded], float]], steps: int, batch_size: int, micro_batch: int, rng: random.Random
+    mix: Sequence[Source], steps: int, batch_size: int, micro_batch: int, rng: random.Random
 ) -> Iterator[list[list[Encoded]]]:
     """`steps` batches of about `batch_size` tokens, each a list of micro-batches of examples of like length.
 
@@ -223,7 +203,7 @@ def draw_batches(
         yield [ready.pop() for _ in range(per_step)]
 
 
-def masked_loss(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def masked_loss(model: transformers.PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Summed cross-entropy of the next token, where its label is not -100.
 
     ids, labels: [rows, length], padded on the right, where no token before the padding sees it: a causal model
@@ -246,9 +226,7 @@ def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, t
     return ids.to(device), labels.to(device)
 
 
-def fine_tune(
-    actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str
-) -> int:
+def fine_tune(actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str) -> int:
     """Full fine-tuning with AdamW; returns how many tokens were processed.
 
     The loss of a step is the mean over the trained tokens of all its micro-batches.
@@ -275,15 +253,13 @@ def fine_tune(
 
 # --- the iterations
 
-
 def run(config: Config) -> list[dict[str, Any]]:
     """The whole method; returns the rows of `results.jsonl`.  Everything else is left in the folder `config.out`.
 
     Raises `UserError` for a setting that cannot be used and for an `out` that holds something already.
     """
-    alphas = check(config)
-    out = Path(config.out)
-    device = pick_device(config.device)
+    alphas, out, device = check(config), Path(config.out), pick_device(config.device)
+    check_folder(out)
     worlds = {name: make_world(name, config.recipes or None) for name in config.env.split(",")}
     exams = []
     for name, make in worlds.items():
@@ -293,19 +269,16 @@ def run(config: Config) -> list[dict[str, Any]]:
     given = Actor.load(config.model, device, config.dtype) if config.model else None
     actor = given or make_tiny_actor(config, worlds, device)
     general = [] if config.model else general_data(config, actor, worlds)
-    make_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "config.json", [dataclasses.asdict(config)])
     print(" ".join(f"{key}={value}" for key, value in dataclasses.asdict(config).items()), flush=True)
 
-    rows: list[dict[str, Any]] = []
-    episodes: list[dict[str, Any]] = []
-    agent_data: list[Encoded] = []
-    nothing = dict.fromkeys(("revision_length", "executable_share", "counts"))
-    found: dict[str, dict[str, Any]] = dict.fromkeys(worlds, nothing)
-    started = time.perf_counter()
+    rows, episodes, agent_data, started = [], [], [], time.perf_counter()
+    found = dict.fromkeys(worlds, dict.fromkeys(("revision_length", "executable_share", "counts")))
     tokens = train_on(config, actor, general, config.warmup_steps, 0)
     for iteration in range(config.iterations + 1):
-        folder = make_folder(out / f"iteration-{iteration}")
+        folder = out / f"iteration-{iteration}"
+        folder.mkdir()
         if iteration:
             trees, examples = [], []
             for name, make in worlds.items():
@@ -354,9 +327,7 @@ def self_examples(
     return trees, examples, found
 
 
-def train_on(
-    config: Config, actor: Actor, mix: Sequence[tuple[Sequence[Encoded], float]], steps: int, iteration: int
-) -> int:
+def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, iteration: int) -> int:
     """Phase II: fine-tune on sources in their shares; returns the tokens processed.
 
     A source that is empty leaves its share to the others: a checkpoint brought along has no general data.
@@ -370,7 +341,6 @@ def train_on(
 
 
 # --- what a person reads
-
 
 COLUMNS = {  # heading -> (field of a row, factor, decimals)
     "iter": ("iteration", 1, 0),
@@ -392,7 +362,7 @@ def average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for key, value in combined.items():
         if key not in ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds"):
             numbers = [row[key] for row in rows if isinstance(row[key], int | float)]
-            combined[key] = None if isinstance(value, dict) else mean(numbers)
+            combined[key] = None if isinstance(value, dict) else critique.mean(numbers)
     return combined
 
 
@@ -415,14 +385,10 @@ def revised_episode(trajectories: Sequence[Trajectory]) -> str:
     if not revised:
         return "No held-out episode of the last evaluation holds a revision."
     best = min(revised, key=lambda t: (-t.score, len(t.steps)))
-    lines = [f"A held-out episode that the agent revised (task {best.task}, score {best.score:.2f}):", best.opening]
-    for step in best.steps:
-        lines.append(f"  {' '.join(step.reply.split())}\n    {step.observation}")
-    return "\n".join(lines)
+    return f"A held-out episode that the agent revised (task {best.task}, score {best.score:.2f}):\n{show(best)}"
 
 
 # --- the command line
-
 
 def check(config: Config) -> list[float]:
     """Alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
@@ -470,12 +436,18 @@ def pick_device(name: str) -> str:
     return name
 
 
-def make_folder(folder: Path) -> Path:
-    """Make a new folder; raises `UserError` if something stands there already or it cannot be made."""
+def check_folder(folder: Path) -> None:
+    """Raises `UserError` if something stands there already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"--out {folder}: something stands there already; name a new folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+
+
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as JSON, one a line; the file appears when it is whole."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    part.replace(path)
 
 
 def save_whole(actor: Actor, folder: Path) -> None:
