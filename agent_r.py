@@ -32,13 +32,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.utils.logging import disable_progress_bar
 
 from envs import UserError, World, command, make_world
 
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant turns only)}
 
-REVISE = "revise"  # the action of a revision turn; the agent's loop answers it, the world never sees it
-REVISE_ANSWER = "ok."
+REVISE, REVISE_ANSWER = "revise", "ok."  # the action of a revision turn: the agent's loop answers it, no world sees it
 NO_ACTION = "no action. write Action: and then one action."
 JUDGE_PROMPT = (
     "Judge each action: reasons first, last line Judgment: Good, Bad or Uncertain.\nTask: {task}\nLog: {log}\n{current}"
@@ -537,6 +537,7 @@ def show(trajectory: Trajectory, marked: Iterable[bool] = ()) -> str:
 
 def main(checkpoint: str, *, env: str = "lab", task: str = "") -> None:
     """Let the agent in the folder CHECKPOINT play a test task; its revisions are marked."""
+    disable_progress_bar()  # loading a small model is no news
     make = make_world(env)
     (played,) = play(Actor.load(checkpoint), make, [(task or make().tasks("test")[0], ())], batch_size=1)
     print(show(played, [step.action == REVISE for step in played.steps]))

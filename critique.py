@@ -378,16 +378,15 @@ def main(world: str = "lab") -> None:
     if not (hasattr(made, "expert") and hasattr(made, "choices")):
         raise UserError(f"{world} cannot tell right from wrong at every step; lab, shop and craft can")
     task, thought = made.tasks("test")[0], REVISION_THOUGHTS[0]
-    good = Episode(made, task)
-    for action in made.expert():
-        good.act(f"Action: {action}")
+    way = [Step(f"Action: {action}", action, "", 0.0) for action in Episode(made, task).world.expert()]
+    good = Episode(made, task, way).trajectory
     for seed in range(1000):  # until one fails, after a good step or more, and can be mended
         rng, bad = random.Random(seed), Episode(made, task, limit=8)
         while not bad.done:
             bad.act(f"Action: {rng.choice([*made.choices(), *(made.expert() or ())[:1] * 4])}")
         failed = bad.trajectory
         error = first_error(made, task, [step.action for step in failed.steps])
-        kept = error and verified_splice(made, failed, [(good.trajectory, good.trajectory.learned())], error, thought)
+        kept = error and verified_splice(made, failed, [(good, good.learned())], error, thought)
         if kept and failed.score < 1.0:
             break
     else:

@@ -135,8 +135,8 @@ def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], Wo
         shown = [critique.demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
         pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
         demonstrations += shown
-        for task in tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None):
-            judged.append(critique.judged_episode(world, task, pool, rng))
+        tasks = tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None)
+        judged += [critique.judged_episode(world, task, pool, rng) for task in tasks]
     return [(encode(actor, demonstrations), 1 - config.judge_share), (encode(actor, judged), config.judge_share)]
 
 
@@ -178,6 +178,8 @@ def draw_batches(
     """
     sources, shares = zip(*mix, strict=True)
     decks: list[list[int]] = [[] for _ in sources]
+    micro_batch = min(micro_batch, batch_size)
+    per_step, ready = round(batch_size / micro_batch), []
 
     def next_example() -> Encoded:
         (k,) = rng.choices(range(len(sources)), shares)
@@ -185,9 +187,6 @@ def draw_batches(
             decks[k] = rng.sample(range(len(sources[k])), len(sources[k]))
         return sources[k][decks[k].pop()]
 
-    micro_batch = min(micro_batch, batch_size)
-    per_step = round(batch_size / micro_batch)
-    ready: list[list[Encoded]] = []
     for _ in range(steps):
         while len(ready) < per_step:
             # Sort a stretch of examples by length and cut it up: hardly any padding, and the mix stays as drawn.
@@ -292,8 +291,8 @@ def run(config: Config) -> list[dict[str, Any]]:
             tokens = train_on(config, actor, mix, config.steps, iteration)
         for exam in exams:
             measured, trajectories = critique.measure(actor, exam, config.rollouts)
-            head = {"method": config.method, "iteration": iteration, "env": exam.name, "split": config.eval_split}
-            head["seed"] = config.seed
+            head = {"method": config.method, "iteration": iteration, "env": exam.name}
+            head |= {"split": config.eval_split, "seed": config.seed}
             spent = {"trained_tokens": tokens, "seconds": round(time.perf_counter() - started, 1)}
             rows.append({**head, **measured, **found[exam.name], **spent})
             episodes += [{**head, "task": t.task, "score": t.score, "steps": len(t.steps)} for t in trajectories]
@@ -343,16 +342,10 @@ def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, it
 # --- what a person reads
 
 COLUMNS = {  # heading -> (field of a row, factor, decimals)
-    "iter": ("iteration", 1, 0),
-    "score": ("score", 100, 1),
-    "success": ("success", 100, 1),
-    "recovery": ("recovery", 100, 1),
-    "loops": ("loops", 100, 1),
-    "rev.length": ("revision_length", 1, 2),
-    "judge exact": ("first_error_exact", 100, 1),
-    "false alarms": ("false_alarms", 100, 1),
-    "executable": ("executable_share", 100, 1),
-    "seconds": ("seconds", 1, 0),
+    "iter": ("iteration", 1, 0), "score": ("score", 100, 1), "success": ("success", 100, 1),
+    "recovery": ("recovery", 100, 1), "loops": ("loops", 100, 1), "rev.length": ("revision_length", 1, 2),
+    "judge exact": ("first_error_exact", 100, 1), "false alarms": ("false_alarms", 100, 1),
+    "executable": ("executable_share", 100, 1), "seconds": ("seconds", 1, 0),
 }
 
 
@@ -371,10 +364,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     width = max(len("world"), *(len(row["env"]) for row in rows))
     lines = [f"{'world':{width}}" + "".join(f"{heading:>13}" for heading in COLUMNS)]
     for row in rows:
-        cells = []
-        for key, factor, decimals in COLUMNS.values():
-            value = row.get(key)
-            cells.append("-" if value is None else f"{factor * value:.{decimals}f}")
+        values = [(row.get(key), factor, decimals) for key, factor, decimals in COLUMNS.values()]
+        cells = ["-" if value is None else f"{factor * value:.{decimals}f}" for value, factor, decimals in values]
         lines.append(f"{row['env']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
 
@@ -393,22 +384,21 @@ def revised_episode(trajectories: Sequence[Trajectory]) -> str:
 def check(config: Config) -> list[float]:
     """Alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
     for field, allowed in CHOICES.items():
-        value = getattr(config, field)
-        if value not in allowed:
-            raise UserError(f"{flag(field)} {value}: must be one of {', '.join(allowed)}")
+        if getattr(config, field) not in allowed:
+            raise UserError(f"{flag(field)} {getattr(config, field)}: must be one of {', '.join(allowed)}")
     try:
         alphas = [float(part) for part in config.alpha.split(",")]
     except ValueError:
         raise UserError(f"--alpha {config.alpha}: must be numbers in [0, 1], separated by commas") from None
-    unit = {"beta": config.beta, "eta": config.eta, "judge_share": config.judge_share}
-    for field, value in [*unit.items(), *(("alpha", alpha) for alpha in alphas)]:
+    may_be_zero = ("max_depth", "iterations", "warmup_steps", "seed")
+    shares = {"beta": config.beta, "eta": config.eta, "judge_share": config.judge_share}
+    for field, value in [*shares.items(), *(("alpha", alpha) for alpha in alphas)]:
         if not 0 <= value <= 1:
             raise UserError(f"{flag(field)} {value}: must lie in [0, 1]")
-    zero_allowed = {"max_depth", "iterations", "warmup_steps", "seed"}
     for field in dataclasses.fields(Config):
-        value = getattr(config, field.name)
-        if field.type == "int" and value < (field.name not in zero_allowed):
-            raise UserError(f"{flag(field.name)} {value}: must be at least {int(field.name not in zero_allowed)}")
+        value, least = getattr(config, field.name), int(field.name not in may_be_zero)
+        if field.type == "int" and value < least:
+            raise UserError(f"{flag(field.name)} {value}: must be at least {least}")
     for field in ("lr", "temperature"):
         if not 0 < getattr(config, field) < float("inf"):
             raise UserError(f"{flag(field)} {getattr(config, field)}: must be a positive number")
@@ -490,16 +480,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
     try:
         run(parse(arguments))
+        return 0
     except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        status, told = 2, error
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"train.py: {error.filename or 'a file'} cannot be written: {error.strerror or error}", file=sys.stderr)
-        return 2
+        status, told = 2, f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
     except KeyboardInterrupt:
-        print("train.py: stopped; what was finished is in the folder of --out", file=sys.stderr)
-        return 130
-    return 0
+        status, told = 130, "stopped; what was finished is in the folder of --out"
+    print(f"train.py: {told}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":
