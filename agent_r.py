@@ -85,10 +85,7 @@ class Trajectory:
         return [step.action != REVISE for step in self.steps[1:]] + [True] * bool(self.steps)
 
     def messages(self, loss: Sequence[bool] | None = None) -> list[Message]:
-        """The dialogue from the opening to the last action; `loss[t]`, or `learned`, says if action t is learned.
-
-        Left out is the observation after the last action: nothing is said after it.
-        """
+        """The dialogue up to the last action, whose answer is left out; `loss[t]`, or `learned`, says if t is learned."""
         return self.context(loss)[: 2 * len(self.steps) or 1]
 
     def context(self, loss: Sequence[bool] | None = None) -> list[Message]:
@@ -105,10 +102,7 @@ class Trajectory:
         return 1.0 - len(set(turns)) / len(turns) if turns else 0.0
 
     def judge_turn(self, t: int, first: bool = True) -> str:
-        """The verifier's question about action t, which shows its observation too.
-
-        The first question of a dialogue gives the task and the log before t; each later one adds the next action.
-        """
+        """The verifier's turn on action t and its observation; the first of a dialogue has task and log before t."""
         turns = [JUDGE_TURN.format(action=s.action, observation=s.observation) for s in self.steps[: t + 1]]
         if not first:
             return turns[t]
@@ -148,10 +142,7 @@ class Episode:
         return self.trajectory.steps[-1].observation if self.trajectory.steps else self.trajectory.observation
 
     def act(self, reply: str) -> None:
-        """Take one turn: read the action from `reply`, carry it out, record the step.
-
-        A reply without an action costs a step and is answered by the loop, as is a revision.
-        """
+        """Take one turn; without an action, or with a revision, it costs a step and is answered by the loop itself."""
         steps, action = self.trajectory.steps, parse_action(reply)
         observation, score, over = REVISE_ANSWER if action else NO_ACTION, self.trajectory.score, False
         if action not in ("", REVISE):
@@ -386,10 +377,7 @@ class Actor:
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
-        """Read a checkpoint folder as `save_pretrained` leaves it.  Code that comes with a model is never run.
-
-        Raises `UserError` if the folder is missing, holds no model, or has no usable chat template.
-        """
+        """What `save_pretrained` left, never running code that comes with it.  Raises `UserError` for no chat model."""
         if not Path(folder).is_dir():
             raise UserError(f"--model {folder}: there is no such folder; name one that holds a saved model")
         if not (Path(folder) / "config.json").is_file():
@@ -405,10 +393,7 @@ class Actor:
 
     @classmethod
     def tiny(cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_length: int = 1024) -> Actor:
-        """A small random Llama whose word-level tokenizer knows the words of `text` (126 k parameters on lab).
-
-        Draws its weights from torch's global generator: seed it first.
-        """
+        """A small random Llama over the words of `text` (126 k parameters on lab); seed torch's global generator first."""
         tokenizer = word_tokenizer(text)
         config = LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,

@@ -293,11 +293,7 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
 def failed_prefixes(
     trajectories: Sequence[Trajectory], make_world: Callable[[], World]
 ) -> tuple[list[tuple[str, list[Step]]], int]:
-    """Starts for the recovery measure (Table 3): failed episodes cut just after their first error.
-
-    Uses the world's truth, as measurement may.  Returns the starts and how many failures were left out because
-    nothing can recover from them within the step limit.
-    """
+    """Starts for recovery (Table 3), failures cut after their true first error; how many nothing can recover from."""
     starts, lost = [], 0
     world = make_world()
     for trajectory in trajectories:
@@ -345,10 +341,7 @@ class Exam:
 
 
 def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], list[Trajectory]]:
-    """The figures of one actor on one world's held-out tasks, greedily played, and the trajectories.
-
-    The first call freezes the failed prefixes.  What needs a world's truth is None where it has no expert.
-    """
+    """Figures of greedy play on held-out tasks, None for what needs an expert, and the episodes; freezes the prefixes."""
     trajectories = play(actor, exam.make, [(task, ()) for task in exam.tasks], rollouts, label=f"testing {exam.name}")
     row: dict[str, Any] = {"tasks": len(exam.tasks), **figures(trajectories)}
     row.update(dict.fromkeys(("recovery", "recovery_prefixes", "recovery_left_out", *judge_figures([], []))))
@@ -370,10 +363,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], li
 # --- a look at one revision
 
 def main(world: str = "lab") -> None:
-    """Print an episode of WORLD that failed, verdicts, the first error and the revision, what is learned marked `*`.
-
-    The truth stands in for the judge, half random choices for the agent, the expert's way for the good trajectory.
-    """
+    """Print a failed episode of random choices, judged by the truth, and its revision; what is learned is marked `*`."""
     made = make_world(world)()
     if not (hasattr(made, "expert") and hasattr(made, "choices")):
         raise UserError(f"{world} cannot tell right from wrong at every step; lab, shop and craft can")

@@ -70,10 +70,7 @@ class World:
         return observation, {"instruction": instruction, "score": self.score}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Take one action: (observation, reward, terminated, truncated, info), the reward being the gain in score.
-
-        Raises `RuntimeError` if the episode is over.
-        """
+        """(observation, gain in score, terminated, truncated, info); raises `RuntimeError` if the episode is over."""
         if self.done or self._steps >= self.step_limit:
             raise RuntimeError(f"the episode in {self.name} is over; call reset before step")
         before = self.score
@@ -107,10 +104,7 @@ class Lab(World):
     )
 
     def tasks(self, split: str) -> Sequence[str]:
-        """30,000 train, 5,000 validation and 5,000 test tasks; no layout and goal stands in two splits.
-
-        A layout's number modulo 10 decides its split: 8 is validation, 9 is test.
-        """
+        """30,000 train, 5,000 validation and 5,000 test tasks, split by the layout's number modulo 10: 0 to 7, 8 and 9."""
         residues = {"train": range(8), "validation": (8,), "test": (9,)}[split]
         rng = random.Random(f"lab {split}")
         numbers = rng.sample(range(self.LAYOUTS // 10), 30_000 if split == "train" else 5_000)
@@ -507,10 +501,7 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
 # --- every module shows itself
 
 def command(function: Callable[..., None], words: Sequence[str] | None = None) -> int:
-    """Run a function as a program: its parameters are the arguments, those by keyword alone flags; the exit status.
-
-    A user's mistake is one sentence on standard error and status 2; ctrl-C and ctrl-D end the program.
-    """
+    """Run a function as a program, its parameters being the arguments; a user's mistake is one sentence and status 2."""
     parser = argparse.ArgumentParser(description=function.__doc__)
     for name, parameter in inspect.signature(function).parameters.items():
         is_flag, must = parameter.kind is parameter.KEYWORD_ONLY, parameter.default is parameter.empty

@@ -90,10 +90,7 @@ def uct(value_sum: float, visits: int, parent_visits: int, c_uct: float) -> floa
 
 
 def select(root: Node, c_uct: float) -> Node:
-    """Walk from the root to the child of highest UCT until a node is not expanded or ends the episode.
-
-    Ties go to the child sampled first.
-    """
+    """Go down by highest UCT, ties to the child sampled first, to a node not expanded or at which the episode ended."""
     node = root
     while node.expanded and not node.done:
         node = max(node.children.values(), key=lambda child: uct(child.value_sum, child.visits, node.visits, c_uct))

@@ -123,10 +123,7 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
 # --- the warm-up: the only data that asks a world's truth
 
 def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]) -> list[Source]:
-    """Demonstrations and judged episodes of training tasks, each with its share of the general data.
-
-    Raises `UserError` for a world without an expert.
-    """
+    """Demonstrations and judged episodes, with their shares of the general data; `UserError` for a world without expert."""
     demonstrations, judged = [], []
     for name, make in worlds.items():
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
@@ -141,10 +138,7 @@ def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], Wo
 
 
 def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
-    """`count` tasks drawn without repetition; if there are fewer, all of them over and over.
-
-    Raises `UserError` if there are none.
-    """
+    """`count` tasks, none drawn twice before all were drawn once.  Raises `UserError` if there are none."""
     if not tasks:
         raise UserError("a world of --env has no training tasks; with --recipes, name a folder with more recipes")
     drawn: list[str] = []
@@ -226,10 +220,7 @@ def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, t
 
 
 def fine_tune(actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str) -> int:
-    """Full fine-tuning with AdamW; returns how many tokens were processed.
-
-    The loss of a step is the mean over the trained tokens of all its micro-batches.
-    """
+    """Full fine-tuning with AdamW on the mean loss of each batch's trained tokens; returns the tokens processed."""
     model = actor.model.train()
     if model.num_parameters() > 1e9:
         model.gradient_checkpointing_enable()
@@ -327,10 +318,7 @@ def self_examples(
 
 
 def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, iteration: int) -> int:
-    """Phase II: fine-tune on sources in their shares; returns the tokens processed.
-
-    A source that is empty leaves its share to the others: a checkpoint brought along has no general data.
-    """
+    """Phase II: fine-tune on sources by share, the shares of empty ones going to the others; returns tokens processed."""
     mix = [(source, share) for source, share in mix if source and share]
     if not mix or not steps:
         return 0
