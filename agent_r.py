@@ -85,7 +85,7 @@ class Trajectory:
         return [step.action != REVISE for step in self.steps[1:]] + [True] * bool(self.steps)
 
     def messages(self, loss: Sequence[bool] | None = None) -> list[Message]:
-        """The dialogue up to the last action, whose answer is left out; `loss[t]`, or `learned`, says if t is learned."""
+        """The dialogue up to the last action, without its answer; `loss[t]`, or `learned`: whether t is learned."""
         return self.context(loss)[: 2 * len(self.steps) or 1]
 
     def context(self, loss: Sequence[bool] | None = None) -> list[Message]:
@@ -126,10 +126,7 @@ class Episode:
     """A world and the trajectory through it.  The step limit counts every turn, revisions included."""
 
     def __init__(self, world: World, task: str, steps: Iterable[Step] = (), limit: int = 0) -> None:
-        """Start `task` and replay the actions of `steps`, keeping their replies and the world's own answers.
-
-        The episode ends after `limit` steps, or the world's own limit if that is less or `limit` is 0.
-        """
+        """Start `task` and replay the replies of `steps`; a `limit` that is not 0 may shorten the world's own."""
         observation, info = world.reset(options={"task": task})
         self.world, self.limit, self.done = world, min(limit or world.step_limit, world.step_limit), False
         self.trajectory = Trajectory(task, info["instruction"], observation)
@@ -393,7 +390,7 @@ class Actor:
 
     @classmethod
     def tiny(cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_length: int = 1024) -> Actor:
-        """A small random Llama over the words of `text` (126 k parameters on lab); seed torch's global generator first."""
+        """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator."""
         tokenizer = word_tokenizer(text)
         config = LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,

@@ -127,11 +127,7 @@ def splice(
 
 
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
-    """Replay a spliced trajectory in the world: the same actions with true observations.
-
-    None if it cannot be carried out: the episode ends before the last action, within the step limit, or the score
-    falls short of what the splice promised.
-    """
+    """The same actions with true observations; None if the episode ends early or falls short of the splice's score."""
     episode = Episode(world, revision.task)
     for step in revision.steps:
         if episode.done:
@@ -341,7 +337,7 @@ class Exam:
 
 
 def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], list[Trajectory]]:
-    """Figures of greedy play on held-out tasks, None for what needs an expert, and the episodes; freezes the prefixes."""
+    """Figures of greedy play on held-out tasks (None for what needs an expert) and the episodes; sets the prefixes."""
     trajectories = play(actor, exam.make, [(task, ()) for task in exam.tasks], rollouts, label=f"testing {exam.name}")
     row: dict[str, Any] = {"tasks": len(exam.tasks), **figures(trajectories)}
     row.update(dict.fromkeys(("recovery", "recovery_prefixes", "recovery_left_out", *judge_figures([], []))))
@@ -363,7 +359,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], li
 # --- a look at one revision
 
 def main(world: str = "lab") -> None:
-    """Print a failed episode of random choices, judged by the truth, and its revision; what is learned is marked `*`."""
+    """Print a failed episode of random choices, judged by the truth, and its revision, what is learned marked `*`."""
     made = make_world(world)()
     if not (hasattr(made, "expert") and hasattr(made, "choices")):
         raise UserError(f"{world} cannot tell right from wrong at every step; lab, shop and craft can")

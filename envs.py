@@ -104,7 +104,7 @@ class Lab(World):
     )
 
     def tasks(self, split: str) -> Sequence[str]:
-        """30,000 train, 5,000 validation and 5,000 test tasks, split by the layout's number modulo 10: 0 to 7, 8 and 9."""
+        """30,000 train, 5,000 validation and 5,000 test tasks, split by the layout's number modulo 10: 0-7, 8 and 9."""
         residues = {"train": range(8), "validation": (8,), "test": (9,)}[split]
         rng = random.Random(f"lab {split}")
         numbers = rng.sample(range(self.LAYOUTS // 10), 30_000 if split == "train" else 5_000)
@@ -501,7 +501,7 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
 # --- every module shows itself
 
 def command(function: Callable[..., None], words: Sequence[str] | None = None) -> int:
-    """Run a function as a program, its parameters being the arguments; a user's mistake is one sentence and status 2."""
+    """Run a function as a program, its parameters the arguments; a user's mistake is one sentence and status 2."""
     parser = argparse.ArgumentParser(description=function.__doc__)
     for name, parameter in inspect.signature(function).parameters.items():
         is_flag, must = parameter.kind is parameter.KEYWORD_ONLY, parameter.default is parameter.empty

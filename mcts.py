@@ -98,10 +98,7 @@ def select(root: Node, c_uct: float) -> Node:
 
 
 def expand(node: Node, replies: Sequence[str]) -> int:
-    """Add a child for each sampled reply, replies of the same action being one child.
-
-    Returns the index of the reply to play out: the first whose child was never visited, else the first.
-    """
+    """Add a child for each action said; the index of the reply to play: the first of a new child, else the first."""
     node.expanded = True
     for reply in replies:
         action = parse_action(reply)

@@ -123,7 +123,7 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
 # --- the warm-up: the only data that asks a world's truth
 
 def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]) -> list[Source]:
-    """Demonstrations and judged episodes, with their shares of the general data; `UserError` for a world without expert."""
+    """Demonstrations and judged episodes with their shares; raises `UserError` for a world without an expert."""
     demonstrations, judged = [], []
     for name, make in worlds.items():
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
@@ -249,7 +249,8 @@ def run(config: Config) -> list[dict[str, Any]]:
     Raises `UserError` for a setting that cannot be used and for an `out` that holds something already.
     """
     alphas, out, device = check(config), Path(config.out), pick_device(config.device)
-    check_folder(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: something stands there already; name a new folder, or remove it")
     worlds = {name: make_world(name, config.recipes or None) for name in config.env.split(",")}
     exams = []
     for name, make in worlds.items():
@@ -318,7 +319,7 @@ def self_examples(
 
 
 def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, iteration: int) -> int:
-    """Phase II: fine-tune on sources by share, the shares of empty ones going to the others; returns tokens processed."""
+    """Phase II: fine-tune on sources by share, the share of an empty one going to the others; the tokens processed."""
     mix = [(source, share) for source, share in mix if source and share]
     if not mix or not steps:
         return 0
@@ -412,12 +413,6 @@ def pick_device(name: str) -> str:
     if not there[name]:
         raise UserError(f"--device {name}: this machine has none; use --device cpu")
     return name
-
-
-def check_folder(folder: Path) -> None:
-    """Raises `UserError` if something stands there already."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {folder}: something stands there already; name a new folder, or remove it")
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -646,7 +646,7 @@ def test_no_word_of_a_world_is_unknown_to_the_tiny_tokenizer():
     rng = random.Random(11)
     actor = tiny("lab", "craft")
     unknown = actor.tokenizer.unk_token_id
-    phrases = [critique.JUDGE_ANSWER.format(verdict=v) for v in ("Good", "Bad", "Uncertain")]
+    phrases = [agent_r.JUDGE_ANSWER.format(verdict=v) for v in ("Good", "Bad", "Uncertain")]
     phrases += [f"Thought: {thought}\nAction: {REVISE}" for thought in critique.REVISION_THOUGHTS]
     phrases += [REVISE_ANSWER, agent_r.NO_ACTION, agent_r.JUDGE_PROMPT.format(task="", log="", current="")]
     dialogues = [dialogue("hall", phrase) for phrase in phrases]
