@@ -98,7 +98,7 @@ def select(root: Node, c_uct: float) -> Node:
 
 
 def expand(node: Node, replies: Sequence[str]) -> int:
-    """Add a child for each action said; the index of the reply to play: the first of a new child, else the first."""
+    """Add a child for each action said; the index of the reply to play: the first never visited, else the first."""
     node.expanded = True
     for reply in replies:
         action = parse_action(reply)
