@@ -1,12 +1,12 @@
 """The agent: trajectories, the actor (a causal language model that acts and judges), rollouts and evaluation.
 
 The actor pi_theta writes one assistant turn per step, `Thought: ...` (optional) and `Action: ...`, and reads the
-world's answer as the next user turn (ReAct style).  The same weights also answer the
-verifier's question "was this action good?" (paper, Phase I), which is how Agent-R finds its own first error.
+world's answer as the next user turn (ReAct style).  The same weights also answer the verifier's question "was this
+action good?" (paper, Phase I), which is how Agent-R finds its own first error.
 
 Read in order: `Step` and `Trajectory` (data), `Episode` (a world and the trajectory through it), `ChatFormat`
-(messages -> tokens and labels), `Dialogues` (a batch of running conversations on one key-value cache), `Actor`,
-`rollout`, `evaluate`.
+(messages -> tokens and labels), `Dialogues` (a batch of running conversations on one key-value cache), `Actor`, `play`.
+`python agent_r.py CHECKPOINT` lets one watch a trained agent.
 
 Changed from the released code: the revision turn is `Action: revise`, not `wait`, which is a real action of
 ScienceWorld; a verdict is read from the last line alone, where the released code searches the whole answer and takes
@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
+import itertools
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,22 +30,15 @@ import torch
 from jinja2 import TemplateError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.utils.logging import disable_progress_bar
 
-from envs import UserError, World
+from envs import UserError, World, command, make_world
 
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant turns only)}
 
-REVISE = "revise"  # the action of a revision turn; the agent's loop answers it, the world never sees it
-REVISE_ANSWER = "ok."
+REVISE, REVISE_ANSWER = "revise", "ok."  # the action of a revision turn: the agent's loop answers it, no world sees it
 NO_ACTION = "no action. write Action: and then one action."
 JUDGE_PROMPT = (
     "Judge each action: reasons first, last line Judgment: Good, Bad or Uncertain.\nTask: {task}\nLog: {log}\n{current}"
@@ -52,10 +46,10 @@ JUDGE_PROMPT = (
 JUDGE_TURN = "Action: {action}\nObservation: {observation}"
 JUDGE_ANSWER = "Judgment: {verdict}"
 GOOD, BAD, UNCERTAIN = "Good", "Bad", "Uncertain"
+OWN_WORDS = f"Thought: Action: {REVISE} {REVISE_ANSWER} {NO_ACTION} {JUDGE_PROMPT} {JUDGE_TURN} {JUDGE_ANSWER}"
 
 
 # --- data
-
 
 @dataclass
 class Step:
@@ -88,24 +82,18 @@ class Trajectory:
 
     def learned(self) -> list[bool]:
         """Which steps of a good trajectory are learned: all but those that the agent itself took back."""
-        taken_back = [step.action == REVISE for step in self.steps[1:]]
-        return [not flag for flag in [*taken_back, False][: len(self.steps)]]
+        return [step.action != REVISE for step in self.steps[1:]] + [True] * bool(self.steps)
 
     def messages(self, loss: Sequence[bool] | None = None) -> list[Message]:
-        """The dialogue from the opening to the last action; `loss[t]`, or `learned`, says if action t is learned.
-
-        Left out is the observation after the last action: nothing is said after it.
-        """
+        """The dialogue up to the last action, without its answer; `loss[t]`, or `learned`: whether t is learned."""
         return self.context(loss)[: 2 * len(self.steps) or 1]
 
     def context(self, loss: Sequence[bool] | None = None) -> list[Message]:
         """The dialogue up to the newest observation, where the agent speaks next."""
         messages: list[Message] = [{"role": "user", "content": self.opening}]
         for step, flag in zip(self.steps, self.learned() if loss is None else loss, strict=True):
-            messages += [
-                {"role": "assistant", "content": step.reply, "loss": flag},
-                {"role": "user", "content": step.observation},
-            ]
+            messages.append({"role": "assistant", "content": step.reply, "loss": flag})
+            messages.append({"role": "user", "content": step.observation})
         return messages
 
     def loops(self) -> float:
@@ -114,10 +102,7 @@ class Trajectory:
         return 1.0 - len(set(turns)) / len(turns) if turns else 0.0
 
     def judge_turn(self, t: int, first: bool = True) -> str:
-        """The verifier's question about action t, which shows its observation too.
-
-        The first question of a dialogue gives the task and the log before t; each later one adds the next action.
-        """
+        """The verifier's turn on action t and its observation; the first of a dialogue has task and log before t."""
         turns = [JUDGE_TURN.format(action=s.action, observation=s.observation) for s in self.steps[: t + 1]]
         if not first:
             return turns[t]
@@ -141,15 +126,10 @@ class Episode:
     """A world and the trajectory through it.  The step limit counts every turn, revisions included."""
 
     def __init__(self, world: World, task: str, steps: Iterable[Step] = (), limit: int = 0) -> None:
-        """Start `task` and replay the actions of `steps`, keeping their replies and the world's own answers.
-
-        The episode ends after `limit` steps, or the world's own limit if that is less or `limit` is 0.
-        """
+        """Start `task` and replay the replies of `steps`; a `limit` that is not 0 may shorten the world's own."""
         observation, info = world.reset(options={"task": task})
-        self.world = world
-        self.limit = min(limit or world.step_limit, world.step_limit)
+        self.world, self.limit, self.done = world, min(limit or world.step_limit, world.step_limit), False
         self.trajectory = Trajectory(task, info["instruction"], observation)
-        self.done = False
         for step in steps:
             self.act(step.reply)
 
@@ -159,39 +139,17 @@ class Episode:
         return self.trajectory.steps[-1].observation if self.trajectory.steps else self.trajectory.observation
 
     def act(self, reply: str) -> None:
-        """Take one turn: read the action from `reply`, carry it out, record the step.
-
-        A reply without an action costs a step and is answered by the loop, as is a revision.
-        """
-        trajectory, action = self.trajectory, parse_action(reply)
-        score, terminated, truncated = trajectory.score, False, False
-        if action == REVISE:
-            observation = REVISE_ANSWER
-        elif not action:
-            observation = NO_ACTION
-        else:
+        """Take one turn; without an action, or with a revision, it costs a step and is answered by the loop itself."""
+        steps, action = self.trajectory.steps, parse_action(reply)
+        observation, score, over = REVISE_ANSWER if action else NO_ACTION, self.trajectory.score, False
+        if action not in ("", REVISE):
             observation, _, terminated, truncated, info = self.world.step(action)
-            score = info["score"]
-        trajectory.steps.append(Step(reply, action, observation, score))
-        self.done = terminated or truncated or len(trajectory.steps) >= self.limit
-
-
-def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write records as JSON, one a line; the file appears when it is whole."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
-    part.replace(path)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records that `write_lines` wrote."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+            score, over = info["score"], terminated or truncated
+        steps.append(Step(reply, action, observation, score))
+        self.done = over or len(steps) >= self.limit
 
 
 # --- from messages to tokens
-
 
 class ChatFormat:
     """A tokenizer's chat template, taken apart into the four texts that stand between the contents of turns.
@@ -218,15 +176,13 @@ class ChatFormat:
         self.head, self.to_assistant, self.to_user, _, self.tail = pieces
         markers = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
         self._marker = re.compile("|".join(map(re.escape, sorted(markers, key=len, reverse=True))) or r"(?!)")
-        self._ids = functools.lru_cache(maxsize=200_000)(self._tokenize)
+        tokenize = functools.partial(tokenizer, add_special_tokens=False)
+        self._ids = functools.lru_cache(maxsize=200_000)(lambda text: tuple(tokenize(text)["input_ids"]))
         ends = {self._ids(piece)[:1] for piece in (self.tail, self.to_user)}
         if len(ends) > 1 or ends == {()}:
             raise UserError("the model's chat template does not end every assistant turn with the same token")
         ((self.end,),) = ends  # the end-of-turn token, sampled by the actor and trained on
         self.unspoken = [i for i in tokenizer.all_special_ids if i != self.end]  # not sampled: a turn is text
-
-    def _tokenize(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _content(self, text: str) -> tuple[int, ...]:
         # Text that looks like a role's marker stays text: without this, a model could write another role's turn.
@@ -246,7 +202,7 @@ class ChatFormat:
         Learned are the content of such turns and the token that ends them.  A dialogue that ends with a user turn
         is encoded up to where the assistant speaks.  Raises `ValueError` if the roles do not alternate.
         """
-        ids, labels = [], []
+        ids, labels, loss = [], [], False
         for index, message in enumerate(messages):
             if message["role"] != ("user", "assistant")[index % 2]:
                 raise ValueError(f"turn {index} is a {message['role']} turn; user and assistant must alternate")
@@ -254,20 +210,19 @@ class ChatFormat:
                 piece = self.turn(message["content"]) if index else self.opening(message["content"])
                 ids += piece
                 labels += [-100] * len(piece)
-                if index and messages[index - 1]["loss"]:
+                if loss:
                     labels[-len(piece)] = self.end
             else:
-                content = self._content(message["content"])
-                ids += content
-                labels += content if message["loss"] else [-100] * len(content)
+                loss, piece = message["loss"], self._content(message["content"])
+                ids += piece
+                labels += piece if loss else [-100] * len(piece)
         if messages[-1]["role"] == "assistant":
             ids.append(self.end)
-            labels.append(self.end if messages[-1]["loss"] else -100)
+            labels.append(self.end if loss else -100)
         return ids, labels
 
 
 # --- the actor
-
 
 class RoomyLayer(DynamicLayer):
     """A cache layer with spare room: appending writes in place, where `DynamicLayer` copies the whole cache.
@@ -324,14 +279,10 @@ class Dialogues:
     def _forward(self, ids: torch.Tensor, new: torch.Tensor) -> None:
         start = self.mask.sum(1, keepdim=True)
         self.mask = torch.cat([self.mask, new], dim=1)
-        self.logits = self.actor.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=(start + new.cumsum(1) - 1).clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1].float()  # [rows, vocabulary]
+        positions = (start + new.cumsum(1) - 1).clamp(min=0)
+        cached = {"past_key_values": self.cache, "use_cache": True, "logits_to_keep": 1}
+        output = self.actor.model(input_ids=ids, attention_mask=self.mask, position_ids=positions, **cached)
+        self.logits = output.logits[:, -1].float()  # [rows, vocabulary]
 
     @torch.inference_mode()
     def replies(self, temperature: float, generator: torch.Generator | None = None) -> list[str]:
@@ -412,20 +363,18 @@ class Dialogues:
 class Actor:
     """pi_theta: any Hugging Face causal language model whose tokenizer has a chat template."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, max_new_tokens: int = 64) -> None:
+    def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int = 64) -> None:
         """Raises `UserError` if the chat template cannot be used."""
         self.model, self.tokenizer, self.max_new_tokens = model, tokenizer, max_new_tokens
         self.format = ChatFormat(tokenizer)
         self.device = model.device
         self.max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 10**9
-        self._text = functools.lru_cache(maxsize=200_000)(self._decode)  # an agent says the same things often
+        decode = functools.partial(tokenizer.decode, skip_special_tokens=True)
+        self._text = functools.lru_cache(maxsize=200_000)(lambda row: decode(row).strip())  # much is said often
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
-        """Read a checkpoint folder as `save_pretrained` leaves it.  Code that comes with a model is never run.
-
-        Raises `UserError` if the folder is missing, holds no model, or has no usable chat template.
-        """
+        """What `save_pretrained` left, never running code that comes with it.  Raises `UserError` for no chat model."""
         if not Path(folder).is_dir():
             raise UserError(f"--model {folder}: there is no such folder; name one that holds a saved model")
         if not (Path(folder) / "config.json").is_file():
@@ -441,24 +390,13 @@ class Actor:
 
     @classmethod
     def tiny(cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_length: int = 1024) -> Actor:
-        """A small random Llama whose word-level tokenizer knows the words of `text` (126 k parameters on lab).
-
-        Draws its weights from torch's global generator: seed it first.
-        """
+        """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator."""
         tokenizer = word_tokenizer(text)
         config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=layers,
-            num_attention_heads=max(1, width // 32),
-            num_key_value_heads=1,  # a small cache to read at every step of a search
-            max_position_embeddings=max_length,
-            tie_word_embeddings=True,
-            initializer_range=width**-0.5,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
+            num_attention_heads=max(1, width // 32), num_key_value_heads=1,  # a small cache to read while searching
+            max_position_embeddings=max_length, tie_word_embeddings=True, initializer_range=width**-0.5,
+            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )
         return cls(LlamaForCausalLM(config).to(device).eval(), tokenizer, max_new_tokens=24)
 
@@ -475,29 +413,21 @@ class Actor:
         """Token ids to texts, without special tokens."""
         return [self._text(tuple(row)) for row in rows]
 
-    def _decode(self, row: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(row, skip_special_tokens=True).strip()
-
 
 def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over the words of `text`, with a three-marker chat template.
 
     White space is dropped and put back by rule, labels such as `Action:` are one token, so dialogues stay short.
     """
-    split = Regex(r"(Thought|Action|Judgment|Observation|Task|Log):|\w+|[^\w\s]")
-    special = ["<pad>", "<unk>", "<user>", "<agent>", "<end>"]
-    words = sorted({word for word, _ in pre_tokenizers.Split(split, "removed", invert=True).pre_tokenize_str(text)})
-    vocabulary = {word: index for index, word in enumerate([*special, *words])}
+    pieces = Regex(r"(Thought|Action|Judgment|Observation|Task|Log):|\w+|[^\w\s]")
+    split = pre_tokenizers.Split(pieces, "removed", invert=True)
+    words = sorted({word for word, _ in split.pre_tokenize_str(text)})
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<user>", "<agent>", "<end>", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(split, "removed", invert=True)
+    tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        eos_token="<end>",
-        additional_special_tokens=["<user>", "<agent>"],
-    )
+    named = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<end>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=["<user>", "<agent>"], **named)
     fast.chat_template = (
         "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% else %}"
         "<agent>{{ m['content'] }}<end>{% endif %}{% endfor %}{% if add_generation_prompt %}<agent>{% endif %}"
@@ -505,8 +435,7 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
     return fast
 
 
-# --- rollouts and evaluation
-
+# --- rollouts
 
 def together(function: Callable[..., Any], worlds: Sequence[World], *arguments: Sequence[Any]) -> list[Any]:
     """`function` of each of the arguments, in as many threads as copies of the worlds may act at a time."""
@@ -523,58 +452,47 @@ def open_dialogues(
     """Open a conversation for every episode still running: (those episodes, their dialogues in the same order).
 
     An episode that does not fit the actor's context is truncated with its score so far.  `openings`, if given, has
-    heard what `opening` returns for each of `episodes`, so that only what came after is read.
+    heard the beginning of each of `episodes`, so that only what came after is read.
     """
-    rows, contexts = [], []
+    contexts = {}
     for row, episode in enumerate(episodes):
         if not episode.done:
-            ids = actor.format.encode(episode.trajectory.context())[0]
-            episode.done = len(ids) + actor.max_new_tokens > actor.max_length
-            if not episode.done:
-                rows.append(row)
-                contexts.append(ids)
+            contexts[row] = actor.format.encode(episode.trajectory.context())[0]
+            episode.done = len(contexts[row]) + actor.max_new_tokens > actor.max_length
+    rows = [row for row in contexts if not episodes[row].done]
     if not rows:
         return [], None
     if openings is None:
-        return [episodes[row] for row in rows], actor.start(contexts)
-    heard = openings.lengths()
-    dialogues = openings.fork(rows)
-    dialogues.feed([ids[heard[row] :] for row, ids in zip(rows, contexts, strict=True)])
+        dialogues = actor.start([contexts[row] for row in rows])
+    else:
+        heard, dialogues = openings.lengths(), openings.fork(rows)
+        dialogues.feed([contexts[row][heard[row] :] for row in rows])
     return [episodes[row] for row in rows], dialogues
 
 
 def advance(live: Sequence[Episode], dialogues: Dialogues, replies: Sequence[str]) -> list[Episode]:
     """Let every episode take one turn and hear the answer; return those that go on, the only rows kept."""
-    actor, rows, turns = dialogues.actor, [], []
+    actor = dialogues.actor
     together(Episode.act, [episode.world for episode in live], live, replies)
-    for row, (episode, length) in enumerate(zip(live, dialogues.lengths(), strict=True)):
-        turn = actor.format.turn(episode.observation)
+    turns = [actor.format.turn(episode.observation) for episode in live]
+    for episode, turn, length in zip(live, turns, dialogues.lengths(), strict=True):
         episode.done = episode.done or length + len(turn) + actor.max_new_tokens > actor.max_length
-        if not episode.done:
-            rows.append(row)
-            turns.append(turn)
+    rows = [row for row, episode in enumerate(live) if not episode.done]
     if rows:
         dialogues.select(rows)
-        dialogues.feed(turns)
+        dialogues.feed([turns[row] for row in rows])
     return [live[row] for row in rows]
 
 
-def finish(
-    live: Sequence[Episode], dialogues: Dialogues, temperature: float, generator: torch.Generator | None = None
-) -> None:
+def finish(live: list[Episode], dialogues: Dialogues, temperature: float, generator: torch.Generator | None) -> None:
     """Play episodes to their ends in lockstep; row i of `dialogues` is the conversation of `live[i]`."""
     while live:
         live = advance(live, dialogues, dialogues.replies(temperature, generator))
 
 
 def play(
-    actor: Actor,
-    make_world: Callable[[], World],
-    starts: Sequence[tuple[str, Sequence[Step]]],
-    batch_size: int,
-    temperature: float = 0.0,
-    generator: torch.Generator | None = None,
-    label: str = "playing",
+    actor: Actor, make_world: Callable[[], World], starts: Sequence[tuple[str, Sequence[Step]]], batch_size: int,
+    temperature: float = 0.0, generator: torch.Generator | None = None, label: str = "playing",
 ) -> list[Trajectory]:
     """Play one episode from each start, a task and the steps taken in it already; the trajectories, in order."""
     trajectories = []
@@ -589,17 +507,24 @@ def play(
     return trajectories
 
 
-def mean(values: Iterable[float]) -> float | None:
-    """The mean; None of nothing."""
-    values = list(values)
-    return sum(values) / len(values) if values else None
+def show(trajectory: Trajectory, marked: Iterable[bool] = ()) -> str:
+    """A trajectory as text; steps that are `marked` have a `*` in the margin and stand out in green on a terminal."""
+    green, plain = ("\033[32m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    lines = [trajectory.opening]
+    for step, mark in itertools.zip_longest(trajectory.steps, marked):
+        reply = " ".join(step.reply.split())
+        lines += [f"{green}* {reply}{plain}" if mark else f"  {reply}", f"    {step.observation}"]
+    return "\n".join(lines)
 
 
-def figures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
-    """Mean score, share of full successes, and loops over all and over failed episodes (None over none)."""
-    return {
-        "score": mean(t.score for t in trajectories),
-        "success": mean(float(t.score >= 1.0) for t in trajectories),
-        "loops": mean(t.loops() for t in trajectories),
-        "loops_failed": mean(t.loops() for t in trajectories if t.score < 1.0),
-    }
+def main(checkpoint: str, *, env: str = "lab", task: str = "") -> None:
+    """Let the agent in the folder CHECKPOINT play a test task; its revisions are marked."""
+    disable_progress_bar()  # loading a small model is no news
+    make = make_world(env)
+    (played,) = play(Actor.load(checkpoint), make, [(task or make().tasks("test")[0], ())], batch_size=1)
+    print(show(played, [step.action == REVISE for step in played.steps]))
+    print(f"task {played.task}, score {played.score:.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -5,7 +5,8 @@ there on; the first it calls Bad is the transition point t'.  The revision traje
 including t', a revision thought, and the good actions after the shared node: the agent sees itself err,
 notices, and goes another way.
 
-Read in order: `pair_leaves`, `first_error`, `splice`, `execute`, `build_examples`, `measure`.
+Read in order: `pair_leaves`, `find_first_errors`, `splice`, `execute`, `build_examples`, `measure`.
+`python critique.py` shows one revision.
 
 Changed from the released code: it pairs any two leaves by their gap in score, and in a quarter of the pairs of one
 scripted run the cut fell inside the shared prefix; here every pair has its own shared node and judging starts behind
@@ -17,52 +18,30 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from agent_r import (
-    BAD,
-    GOOD,
-    JUDGE_ANSWER,
-    REVISE,
-    REVISE_ANSWER,
-    Actor,
-    Episode,
-    Message,
-    Step,
-    Trajectory,
-    figures,
-    mean,
-    parse_verdict,
-    play,
-)
-from envs import World
-from envs import first_error as true_first_error
+import agent_r
+from agent_r import BAD, GOOD, REVISE, Actor, Episode, Message, Step, Trajectory, parse_verdict, play, show
+from envs import UserError, World, command, first_error, make_world
 from mcts import Node, Tree
 
 # Short, since a small model gains nothing from a long one; the paper draws from ten sentences of this kind as well.
 REVISION_THOUGHTS = (
-    "that was wrong.",
-    "i made a mistake.",
-    "this does not help.",
-    "that was a bad step.",
-    "i must change my plan.",
-    "i need another way.",
-    "this is not right.",
-    "i took a wrong turn.",
-    "let me correct this.",
+    *("that was wrong.", "i made a mistake.", "this does not help.", "that was a bad step.", "i must change my plan."),
+    *("i need another way.", "this is not right.", "i took a wrong turn.", "let me correct this."),
     "i should try something else.",
 )
 
 
 def shared_steps(bad: Node, good: Node) -> int:
     """How many steps two leaves of one tree share: the depth of their deepest common node."""
-    path_a, path_b = bad.path(), good.path()
-    return sum(a is b for a, b in zip(path_a, path_b, strict=False))
+    return sum(a is b for a, b in zip(bad.path(), good.path(), strict=False))
 
 
 def pair_leaves(tree: Tree, alpha: float, beta: float, pairs: int, rng: random.Random) -> list[tuple[Node, list[Node]]]:
@@ -81,15 +60,10 @@ def pair_leaves(tree: Tree, alpha: float, beta: float, pairs: int, rng: random.R
     return rng.sample(paired, min(pairs, len(paired)))
 
 
-def first_error(verdicts: Sequence[str]) -> int | None:
-    """t', the index of the first verdict `Bad`; `Good` and `Uncertain` go on; None if nothing is called Bad."""
-    return next((t for t, verdict in enumerate(verdicts) if verdict == BAD), None)
-
-
 def find_first_errors(
     actor: Actor, trajectories: Sequence[Trajectory], starts: Sequence[int], batch_size: int = 256
 ) -> list[int | None]:
-    """The first step, from `starts[i]` on, that the actor calls Bad in each trajectory; None where there is none.
+    """For each trajectory t', the first step, from `starts[i]` on, that the actor calls Bad; None if there is none.
 
     One verifier dialogue per trajectory, all in lockstep on one cache: each turn shows the next action and its
     observation, and a trajectory leaves at its first Bad, so nothing behind it is judged.  Greedy.  Revision turns
@@ -106,7 +80,7 @@ def find_first_errors(
             rows = []
             for row, (i, reply) in enumerate(zip(live, dialogues.replies(temperature=0.0), strict=True)):
                 t, _ = queues[i].popleft()
-                if first_error([parse_verdict(reply)]) == 0:
+                if parse_verdict(reply) == BAD:
                     found[i] = t
                 elif queues[i]:
                     rows.append(row)
@@ -133,12 +107,7 @@ def _questions(actor: Actor, trajectory: Trajectory, start: int) -> deque[tuple[
 
 
 def splice(
-    bad: Trajectory,
-    good: Trajectory,
-    shared: int,
-    error: int,
-    thought: str,
-    back: int = 0,
+    bad: Trajectory, good: Trajectory, shared: int, error: int, thought: str, back: int = 0,
     learned: Sequence[bool] | None = None,
 ) -> tuple[Trajectory, list[bool]]:
     """The revision trajectory and its loss flags, one per step (paper, Phase I).
@@ -152,17 +121,13 @@ def splice(
     if not shared <= error < len(bad.steps):
         raise ValueError(f"the first error, step {error}, must lie between {shared} and {len(bad.steps) - 1}")
     before, after = bad.steps[: error + 1], good.steps[shared - back :]
-    turn = Step(f"Thought: {thought}\nAction: {REVISE}", REVISE, REVISE_ANSWER, before[-1].score)
+    turn = Step(f"Thought: {thought}\nAction: {REVISE}", REVISE, agent_r.REVISE_ANSWER, before[-1].score)
     flags = [False] * len(before) + [True] + list(learned or good.learned())[shared - back :]
     return Trajectory(bad.task, bad.instruction, bad.observation, [*before, turn, *after]), flags
 
 
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
-    """Replay a spliced trajectory in the world: the same actions with true observations.
-
-    None if it cannot be carried out: the episode ends before the last action, within the step limit, or the score
-    falls short of what the splice promised.
-    """
+    """The same actions with true observations; None if the episode ends early or falls short of the splice's score."""
     episode = Episode(world, revision.task)
     for step in revision.steps:
         if episode.done:
@@ -194,15 +159,8 @@ def verified_splice(
 
 
 def build_examples(
-    actor: Actor,
-    trees: Sequence[Tree],
-    make_world: Callable[[], World],
-    alpha: float,
-    beta: float,
-    pairs: int,
-    splice_kind: str,
-    rng: random.Random,
-    iteration: int,
+    actor: Actor, trees: Sequence[Tree], make_world: Callable[[], World], alpha: float, beta: float, pairs: int,
+    splice_kind: str, rng: random.Random, iteration: int,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The dataset of one iteration: (examples, figures).
 
@@ -211,14 +169,16 @@ def build_examples(
     `revision_length`, the mean number of bad steps behind the shared node, t' included (Figure 5);
     `executable_share`, of the paper's splices; and `counts` of what was kept, and of what was dropped and why.
     """
+
+    def record(kind: str, trajectory: Trajectory, flags: list[bool] | None = None) -> dict[str, Any]:
+        head = {"messages": trajectory.messages(flags), "kind": kind, "task": trajectory.task}
+        return {**head, "iteration": iteration, "score": trajectory.score}
+
     drawn = [(tree, bad, goods) for tree in trees for bad, goods in pair_leaves(tree, alpha, beta, pairs, rng)]
     bads = [tree.trajectory(leaf) for tree, leaf, _ in drawn]
     errors = find_first_errors(actor, bads, [shared_steps(leaf, goods[0]) for _, leaf, goods in drawn])
     world, counts = make_world(), Counter(revision=0, good=0, dropped_no_error=0, dropped_not_executable=0)
-    examples: list[dict[str, Any]] = []
-    made: dict[int, list[tuple[Trajectory, list[bool]]]] = defaultdict(list)  # revisions of each tree so far
-    lengths: list[int] = []
-    executable: list[bool] = []
+    examples, lengths, executable, made = [], [], [], defaultdict(list)  # made: the revisions of each tree so far
     for (tree, leaf, nodes), bad, error in zip(drawn, bads, errors, strict=True):
         if error is None:
             counts["dropped_no_error"] += 1
@@ -235,27 +195,20 @@ def build_examples(
         if kept is None:
             counts["dropped_not_executable"] += 1
             continue
-        revision, flags = kept
         made[id(tree)].append(kept)
         lengths.append(error + 1 - shared)
-        record = {"kind": "revision", "task": tree.task, "iteration": iteration, "score": revision.score}
-        examples.append({"messages": revision.messages(flags), **record, "error": error})
         counts["revision"] += 1
+        examples.append(record("revision", *kept) | {"error": error})
     for tree in trees:
         good = [leaf for leaf in tree.leaves() if leaf.step and leaf.step.score >= alpha]
         for leaf in rng.sample(good, min(pairs, len(good))):
-            record = {"kind": "good", "task": tree.task, "iteration": iteration, "score": leaf.step.score}
-            examples.append({"messages": tree.trajectory(leaf).messages(), **record})
             counts["good"] += 1
-    return examples, {
-        "revision_length": mean(lengths),
-        "executable_share": mean(executable),
-        "counts": dict(counts),
-    }
+            examples.append(record("good", tree.trajectory(leaf)))
+    found = {"revision_length": mean(lengths), "executable_share": mean(executable), "counts": dict(counts)}
+    return examples, found
 
 
 # --- what a tiny model is warmed up with: the only data that asks a world's truth
-
 
 def demonstration(world: World, task: str) -> list[Message]:
     """The dialogue of the expert's shortest way through `task`, or of the world's gold path."""
@@ -310,29 +263,38 @@ def verdict_messages(episode: Episode, verdicts: Sequence[str]) -> list[Message]
     """The verifier's dialogue over the first actions of an episode, with these verdicts."""
     messages: list[Message] = []
     for t, verdict in enumerate(verdicts):
-        messages += [
-            {"role": "user", "content": episode.trajectory.judge_turn(t, first=t == 0)},
-            {"role": "assistant", "content": JUDGE_ANSWER.format(verdict=verdict), "loss": True},
-        ]
+        messages.append({"role": "user", "content": episode.trajectory.judge_turn(t, first=t == 0)})
+        messages.append({"role": "assistant", "content": agent_r.JUDGE_ANSWER.format(verdict=verdict), "loss": True})
     return messages
 
 
 # --- measuring, which may ask the truth
 
+def mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else None
+
+
+def figures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
+    """Mean score, share of full successes, and loops over all and over failed episodes (None over none)."""
+    return {
+        "score": mean(t.score for t in trajectories),
+        "success": mean(float(t.score >= 1.0) for t in trajectories),
+        "loops": mean(t.loops() for t in trajectories),
+        "loops_failed": mean(t.loops() for t in trajectories if t.score < 1.0),
+    }
+
 
 def failed_prefixes(
     trajectories: Sequence[Trajectory], make_world: Callable[[], World]
 ) -> tuple[list[tuple[str, list[Step]]], int]:
-    """Starts for the recovery measure (Table 3): failed episodes cut just after their first error.
-
-    Uses the world's truth, as measurement may.  Returns the starts and how many failures were left out because
-    nothing can recover from them within the step limit.
-    """
+    """Starts for recovery (Table 3), failures cut after their true first error; how many nothing can recover from."""
     starts, lost = [], 0
     world = make_world()
     for trajectory in trajectories:
         if trajectory.score < 1.0:
-            t = true_first_error(world, trajectory.task, [step.action for step in trajectory.steps])
+            t = first_error(world, trajectory.task, [step.action for step in trajectory.steps])
             if t is None:
                 continue
             steps = trajectory.steps[: t + 1]
@@ -375,10 +337,7 @@ class Exam:
 
 
 def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], list[Trajectory]]:
-    """The figures of one actor on one world's held-out tasks, greedily played, and the trajectories.
-
-    The first call freezes the failed prefixes.  What needs a world's truth is None where it has no expert.
-    """
+    """Figures of greedy play on held-out tasks (None for what needs an expert) and the episodes; sets the prefixes."""
     trajectories = play(actor, exam.make, [(task, ()) for task in exam.tasks], rollouts, label=f"testing {exam.name}")
     row: dict[str, Any] = {"tasks": len(exam.tasks), **figures(trajectories)}
     row.update(dict.fromkeys(("recovery", "recovery_prefixes", "recovery_left_out", *judge_figures([], []))))
@@ -391,7 +350,39 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], li
         recovered = play(actor, exam.make, exam.prefixes, rollouts, label=f"recovering {exam.name}")
         row["recovery"] = figures(recovered)["score"]
     row["recovery_prefixes"], row["recovery_left_out"] = len(exam.prefixes), exam.lost
-    truth = [true_first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
+    truth = [first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
     found = find_first_errors(actor, trajectories, [0] * len(trajectories), rollouts)
     row.update(judge_figures(truth, found))
     return row, trajectories
+
+
+# --- a look at one revision
+
+def main(world: str = "lab") -> None:
+    """Print a failed episode of random choices, judged by the truth, and its revision, what is learned marked `*`."""
+    made = make_world(world)()
+    if not (hasattr(made, "expert") and hasattr(made, "choices")):
+        raise UserError(f"{world} cannot tell right from wrong at every step; lab, shop and craft can")
+    task, thought = made.tasks("test")[0], REVISION_THOUGHTS[0]
+    way = [Step(f"Action: {action}", action, "", 0.0) for action in Episode(made, task).world.expert()]
+    good = Episode(made, task, way).trajectory
+    for seed in range(1000):  # until one fails, after a good step or more, and can be mended
+        rng, bad = random.Random(seed), Episode(made, task, limit=8)
+        while not bad.done:
+            bad.act(f"Action: {rng.choice([*made.choices(), *(made.expert() or ())[:1] * 4])}")
+        failed = bad.trajectory
+        error = first_error(made, task, [step.action for step in failed.steps])
+        kept = error and verified_splice(made, failed, [(good, good.learned())], error, thought)
+        if kept and failed.score < 1.0:
+            break
+    else:
+        raise UserError(f"{world} let nothing fail that could be mended")
+    print(f"A failed episode (score {failed.score:.2f}), judged by the truth:\n{failed.opening}")
+    for t, step in enumerate(failed.steps):
+        verdict = GOOD if t < error else f"{BAD}, the first error" if t == error else "not judged"
+        print(f"  {step.reply}\n    {step.observation}  [{verdict}]")
+    print(f"\nIts revision (score {kept[0].score:.2f}); only what is marked * is learned:\n{show(*kept)}")
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,23 +1,25 @@
 """Text environments: the interface, the miniature worlds, and the truth about the first error.
 
-An agent meets a partially observable decision process: it reads an instruction u and observations o, writes actions
-a, and is paid a score in [0, 1] at the end.  Here everything is text, and the interface is Gymnasium's `reset` and
-`step` without the dependency.  Every world is deterministic given the task, so any state can be reached again by
-replaying its actions; that is how the search tree returns to a node.
+An agent reads an instruction u and observations o, writes actions a, and is paid a score in [0, 1] at the end.  Here
+everything is text, and the interface is Gymnasium's `reset` and `step` without the dependency.  Every world is
+deterministic given the task, so any state can be reached again by replaying its actions: so a search returns to a node.
 
 Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, doors), `Shop` (WebShop in miniature),
 `Craft` (TextCraft's rules on recipes of our own), `first_error` (the truth, for warm-up and measurement only) and
-`make_world`, which knows where the benchmarks themselves are: in extras/.
+`make_world`, which knows where the benchmarks themselves are: in extras/.  `python envs.py lab` lets you play.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
+import inspect
 import itertools
 import math
 import random
 import re
+import sys
 from collections import Counter, defaultdict, namedtuple
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
@@ -44,8 +46,7 @@ class World:
     step_limit = 20  # actions an episode may take
     words = ""  # text that holds every word of the world, for a word-level tokenizer
     parallel = 1  # copies of it that may act at the same time, each in a thread of its own
-    score = 0.0
-    done = True
+    score, done = 0.0, True
 
     def tasks(self, split: str) -> Sequence[str]:
         """The names of the tasks of one of `SPLITS`; the three are disjoint."""
@@ -69,10 +70,7 @@ class World:
         return observation, {"instruction": instruction, "score": self.score}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Take one action: (observation, reward, terminated, truncated, info), the reward being the gain in score.
-
-        Raises `RuntimeError` if the episode is over.
-        """
+        """(observation, gain in score, terminated, truncated, info); raises `RuntimeError` if the episode is over."""
         if self.done or self._steps >= self.step_limit:
             raise RuntimeError(f"the episode in {self.name} is over; call reset before step")
         before = self.score
@@ -84,7 +82,6 @@ class World:
 
 # --- lab: a house of hidden things
 
-
 class Lab(World):
     """Find a hidden thing in a house and put it where it belongs.
 
@@ -95,8 +92,7 @@ class Lab(World):
     having taken it, 0.75 for having carried it to its room.
     """
 
-    name = "lab"
-    step_limit = 24
+    name, step_limit = "lab", 24
     DOWN = ("hall", "kitchen", "garden", "garage", "office", "pantry")
     UP = ("landing", "bedroom", "bathroom", "study", "nursery", "attic")
     THINGS = ("lamp", "cup", "ball", "book", "key", "shoe", "clock", "coin", "map", "rope")
@@ -108,10 +104,7 @@ class Lab(World):
     )
 
     def tasks(self, split: str) -> Sequence[str]:
-        """30,000 train, 5,000 validation and 5,000 test tasks; no layout and goal stands in two splits.
-
-        A layout's number modulo 10 decides its split: 8 is validation, 9 is test.
-        """
+        """30,000 train, 5,000 validation and 5,000 test tasks, split by the layout's number modulo 10: 0-7, 8 and 9."""
         residues = {"train": range(8), "validation": (8,), "test": (9,)}[split]
         rng = random.Random(f"lab {split}")
         numbers = rng.sample(range(self.LAYOUTS // 10), 30_000 if split == "train" else 5_000)
@@ -132,43 +125,37 @@ class Lab(World):
             self.place[room] = rest.pop(index)
         self.home = next(room for room, thing in self.place.items() if thing == self.thing)
         self.held: set[str] = set()
-        floor = "upstairs" if self.home in self.UP else "downstairs"
-        you_can = "you can: go ROOM, take THING, put THING."
-        return f"the {self.thing} is {floor}. put it in the {self.goal}. {you_can}", self._look()
+        told = f"the {self.thing} is {'up' if self.home in self.UP else 'down'}stairs. put it in the {self.goal}."
+        return f"{told} you can: go ROOM, take THING, put THING.", self._look()
 
     def act(self, action: str) -> str:
         """`go ROOM`, `take THING` or `put THING`."""
-        match action.split():
-            case ["go", room] if room in self._doors():
-                self.room = room
-                observation = self._look()
-            case ["go", _]:
-                return "no such door."
-            case ["take", thing] if self.place.get(self.room) == thing:
-                del self.place[self.room]
-                self.held.add(thing)
-                observation = "taken."
-            case ["take", _]:
-                return "that is not here."
-            case ["put", thing] if thing in self.held:
-                right = thing == self.thing and self.room == self.goal
-                self.done, self.score = True, float(right)
-                return "done." if right else "that breaks it."
-            case ["put", _]:
-                return "you do not hold that."
-            case _:
-                return "nothing happens."
-        self._credit()
-        return observation
+        parts = action.split()
+        verb, name = parts if len(parts) == 2 else ("", "")
+        if verb == "go" and name in self._doors():
+            self.room = name
+        elif verb == "take" and self.place.get(self.room) == name:
+            self.held.add(self.place.pop(self.room))
+        elif verb == "put" and name in self.held:
+            right = name == self.thing and self.room == self.goal
+            self.done, self.score = True, float(right)
+            return "done." if right else "that breaks it."
+        else:
+            refusals = {"go": "no such door.", "take": "that is not here.", "put": "you do not hold that."}
+            return refusals.get(verb, "nothing happens.")
+        if self.thing in self.held:
+            self.score = max(self.score, 0.75 if self.room == self.goal else 0.5)
+        elif self.place.get(self.room) == self.thing:
+            self.score = max(self.score, 0.25)
+        return self._look() if verb == "go" else "taken."
 
     def expert(self) -> list[str] | None:
         """The shortest way from here to the goal, knowing where the thing lies."""
         if self.done:
             return [] if self.score == 1.0 else None
-        if self.thing in self.held:
-            return [*self._walk(self.room, self.goal), f"put {self.thing}"]
-        way = [*self._walk(self.room, self.home), f"take {self.thing}"]
-        return [*way, *self._walk(self.home, self.goal), f"put {self.thing}"]
+        held = self.thing in self.held
+        fetch = [] if held else [*self._walk(self.room, self.home), f"take {self.thing}"]
+        return [*fetch, *self._walk(self.room if held else self.home, self.goal), f"put {self.thing}"]
 
     def choices(self) -> list[str]:
         """Through any door, or take what is here or what is wanted, or put down what is held."""
@@ -195,12 +182,6 @@ class Lab(World):
         elif start in self.UP and start != end:
             way[1:1] = ["landing"]
         return [f"go {room}" for before, room in itertools.pairwise(way) if room != before]
-
-    def _credit(self) -> None:
-        if self.thing in self.held:
-            self.score = max(self.score, 0.75 if self.room == self.goal else 0.5)
-        elif self.place.get(self.room) == self.thing:
-            self.score = max(self.score, 0.25)
 
 
 # --- shop: only a product's own page tells whether it is the right one
@@ -235,8 +216,7 @@ class Shop(World):
     Searching finds kinds, not brands, and works on every page, where WebShop's works on the first.  Only buying pays.
     """
 
-    name = "shop"
-    step_limit = 18
+    name, step_limit = "shop", 18
     THINGS: ClassVar = {"wear": "hat belt", "kitchen": "mug bowl", "home": "lamp clock", "play": "ball doll"}
     LABELS: ClassVar = {"colors": "red blue green black white pink grey gold", "sizes": "tiny small large huge"}
     MATERIALS = "wool silk steel glass cork wood clay felt jade linen straw brass"
@@ -363,7 +343,6 @@ class Shop(World):
 
 # --- craft: recipes to be read, counted and chained
 
-
 @dataclasses.dataclass
 class Recipe:
     """How to make `count` of `output` from `inputs`, name -> amount."""
@@ -474,7 +453,6 @@ class Craft(World):
 
 # --- the truth, and worlds by name
 
-
 def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
     """The index of the first action after which the way to the goal did not get shorter; None if there is none.
 
@@ -493,6 +471,7 @@ def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
     return None
 
 
+BUILT_IN = {"lab": Lab, "shop": Shop, "craft": Craft}
 EXTRAS = ("textcraft", "scienceworld", "agentgym")  # each a module in extras/ with its own `make_world(option)`
 
 
@@ -502,12 +481,11 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
     An extra gets what stands after the first colon of its name; `recipes`, a folder of recipe files, stands in for
     textcraft's.  Raises `UserError` for a name that is not a world's.
     """
-    built_in = {"lab": Lab, "shop": Shop, "craft": Craft}
-    if name in built_in:
-        return built_in[name]
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     module_name, colon, option = name.partition(":")
     if not colon and name not in EXTRAS:
-        known = ", ".join((*built_in, *EXTRAS))
+        known = ", ".join((*BUILT_IN, *EXTRAS))
         raise UserError(f"--env {name}: there is no such world; there are {known}, and module:Class")
     try:
         module = importlib.import_module(f"extras.{module_name}" if module_name in EXTRAS else module_name)
@@ -524,3 +502,45 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
     if world_class.step_limit < 1:
         raise UserError(f"--env {name}: its step_limit is {world_class.step_limit}; it must be at least 1")
     return world_class
+
+
+# --- every module shows itself
+
+def command(function: Callable[..., None], words: Sequence[str] | None = None) -> int:
+    """Run a function as a program, its parameters the arguments; a user's mistake is one sentence and status 2."""
+    parser = argparse.ArgumentParser(description=function.__doc__)
+    for name, parameter in inspect.signature(function).parameters.items():
+        is_flag, must = parameter.kind is parameter.KEYWORD_ONLY, parameter.default is parameter.empty
+        optional = {} if is_flag or must else {"nargs": "?"}
+        parser.add_argument(f"--{name}" if is_flag else name, default=parameter.default, **optional)
+    try:
+        function(**vars(parser.parse_args(words)))
+    except UserError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    except (EOFError, KeyboardInterrupt):
+        print()
+    return 0
+
+
+def main(world: str = "", task: str = "") -> None:
+    """List the worlds, or play a task of one by hand; an empty line ends it."""
+    if not world:
+        for name, made in BUILT_IN.items():
+            print(f"{name}: {made.__doc__.splitlines()[0]}\n    for example {made().tasks('test')[0]}")
+        print(f"{', '.join(EXTRAS)}: see extras/\nmodule:Class: a world of your own")
+        return
+    played = make_world(world)()
+    observation, info = played.reset(options={"task": task or played.tasks("test")[0]})
+    print(f"{info['instruction']}\n{observation}")
+    over = False
+    while not over and (action := input("> ").strip()):
+        observation, _, terminated, truncated, info = played.step(action)
+        over = terminated or truncated
+        print(f"{observation}  [{'the end, ' if over else ''}score {info['score']:.2f}]")
+
+
+if __name__ == "__main__":
+    import envs  # as the module that a world of your own imports
+
+    sys.exit(envs.command(envs.main))

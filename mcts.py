@@ -6,6 +6,7 @@ never expanded, `expand` adds the actions the actor samples there, `rollout` pla
 episode (its steps become part of the tree), `backpropagate` adds the final score along the path.
 
 `search` runs one simulation of many trees at a time, so that a batch holds the frontiers of all of them.
+`python mcts.py` searches one task with a random policy and prints the tree.
 
 Changed from the released code: it has no separate rollout, expanding every level down to a leaf, and replays the
 world once per sampled action; here a leaf is replayed once, and an action is carried out only when it is chosen.
@@ -13,7 +14,10 @@ world once per sampled action; here a leaf is replayed once, and an action is ca
 
 from __future__ import annotations
 
+import functools
 import math
+import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from agent_r import Actor, Dialogues, Episode, Step, Trajectory, advance, finish, open_dialogues, parse_action, together
-from envs import World
+from envs import UserError, World, command, make_world
 
 
 @dataclass(eq=False)
@@ -86,10 +90,7 @@ def uct(value_sum: float, visits: int, parent_visits: int, c_uct: float) -> floa
 
 
 def select(root: Node, c_uct: float) -> Node:
-    """Walk from the root to the child of highest UCT until a node is not expanded or ends the episode.
-
-    Ties go to the child sampled first.
-    """
+    """Go down by highest UCT, ties to the child sampled first, to a node not expanded or at which the episode ended."""
     node = root
     while node.expanded and not node.done:
         node = max(node.children.values(), key=lambda child: uct(child.value_sum, child.visits, node.visits, c_uct))
@@ -97,10 +98,7 @@ def select(root: Node, c_uct: float) -> Node:
 
 
 def expand(node: Node, replies: Sequence[str]) -> int:
-    """Add a child for each sampled reply, replies of the same action being one child.
-
-    Returns the index of the reply to play out: the first whose child was never visited, else the first.
-    """
+    """Add a child for each action said; the index of the reply to play: the first never visited, else the first."""
     node.expanded = True
     for reply in replies:
         action = parse_action(reply)
@@ -136,13 +134,8 @@ def backpropagate(leaf: Node, value: float) -> None:
 
 
 def simulate(
-    actor: Actor,
-    leaves: Sequence[Node],
-    episodes: Sequence[Episode],
-    branch: int,
-    temperature: float,
-    generator: torch.Generator,
-    openings: Dialogues | None = None,
+    actor: Actor, leaves: Sequence[Node], episodes: Sequence[Episode], branch: int,
+    temperature: float, generator: torch.Generator, openings: Dialogues | None = None,
 ) -> None:
     """Expand all leaves and play each to the end of its episode, in one batch; `episodes[i]` stands at `leaves[i]`.
 
@@ -162,22 +155,13 @@ def simulate(
 
 
 def search(
-    actor: Actor,
-    make_world: Callable[[], World],
-    tasks: Sequence[str],
-    simulations: int,
-    branch: int,
-    c_uct: float,
-    temperature: float,
-    generator: torch.Generator,
-    batch_size: int = 256,
-    max_depth: int = 0,
+    actor: Actor, make_world: Callable[[], World], tasks: Sequence[str], simulations: int, branch: int, c_uct: float,
+    temperature: float, generator: torch.Generator, batch_size: int = 256, max_depth: int = 0,
 ) -> list[Tree]:
     """Grow one tree per task by `simulations` simulations with `branch` sampled actions each.
 
     Trees are searched `batch_size` at a time, all in lockstep; episodes end at `max_depth` steps, if it is not 0,
-    or the world's own limit.  Memory: one key-value cache of
-    `batch_size * branch` rows.
+    or the world's own limit.  Memory: one key-value cache of `batch_size * branch` rows.
     """
     worlds = [make_world() for _ in tasks[:batch_size]]
     starts: list[Trajectory] = []
@@ -208,37 +192,15 @@ def search(
 
 # --- trees on disk and on the screen
 
-
 def to_record(tree: Tree) -> dict[str, Any]:
     """A tree as one JSON object: its nodes, parents first, each naming its parent's index."""
     index: dict[int, int] = {}
     nodes = []
     for node in tree.root.walk():
         index[id(node)] = len(nodes)
-        nodes.append(
-            {
-                "parent": index[id(node.parent)] if node.parent else None,
-                "step": vars(node.step) if node.step else None,
-                "visits": node.visits,
-                "value_sum": node.value_sum,
-                "done": node.done,
-                "expanded": node.expanded,
-            }
-        )
+        place = {"parent": index[id(node.parent)] if node.parent else None, "step": node.step and vars(node.step)}
+        nodes.append({**place, **{key: getattr(node, key) for key in ("visits", "value_sum", "done", "expanded")}})
     return {"task": tree.task, "instruction": tree.instruction, "observation": tree.observation, "nodes": nodes}
-
-
-def from_record(record: dict[str, Any]) -> Tree:
-    """The tree that `to_record` wrote."""
-    nodes: list[Node] = []
-    for entry in record["nodes"]:
-        parent = None if entry["parent"] is None else nodes[entry["parent"]]
-        step = Step(**entry["step"]) if entry["step"] else None
-        node = Node(parent, step, entry["done"], entry["expanded"], entry["visits"], entry["value_sum"])
-        if parent is not None:
-            parent.children[step.action] = node
-        nodes.append(node)
-    return Tree(record["task"], record["instruction"], record["observation"], nodes[0])
 
 
 def show(tree: Tree) -> str:
@@ -247,8 +209,26 @@ def show(tree: Tree) -> str:
     for node in tree.root.walk():
         if node.visits and node.step:
             end = f"  [ends, score {node.step.score:.2f}]" if node.done else ""
-            lines.append(
-                f"{'  ' * len(node.path())}{node.step.action or '(no action)'} -> {node.step.observation}"
-                f"  N={node.visits} Q={node.q:.2f}{end}"
-            )
+            turn = f"{'  ' * len(node.path())}{node.step.action or '(no action)'} -> {node.step.observation}"
+            lines.append(f"{turn}  N={node.visits} Q={node.q:.2f}{end}")
     return "\n".join(lines)
+
+
+def main(world: str = "lab") -> None:
+    """Search a task of WORLD and print what was visited; the actor says at random what one might sensibly try."""
+    state, rng = make_world(world)(), random.Random(0)
+    if not hasattr(state, "choices"):
+        raise UserError(f"{world} does not know what one might sensibly try in it; lab, shop and craft do")
+
+    class Chance(Dialogues):
+        def replies(self, temperature: float, generator: torch.Generator | None = None) -> list[str]:  # noqa: ARG002
+            return [f"Action: {rng.choice(state.choices())}" for _ in self.mask]  # the one episode is in this state
+
+    actor = Actor.tiny(state.words)
+    actor.start = functools.partial(Chance, actor)
+    (tree,) = search(actor, lambda: state, state.tasks("train")[:1], 12, 4, 0.25, 1.0, torch.Generator(), max_depth=8)
+    print(show(tree))
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -20,12 +20,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import random
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +34,14 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from tqdm import tqdm
-from transformers import PreTrainedModel
 
 import critique
 import mcts
-from agent_r import (
-    JUDGE_ANSWER,
-    JUDGE_PROMPT,
-    JUDGE_TURN,
-    NO_ACTION,
-    REVISE,
-    REVISE_ANSWER,
-    Actor,
-    Message,
-    Trajectory,
-    mean,
-    write_lines,
-)
+from agent_r import OWN_WORDS, REVISE, Actor, Message, Trajectory, show
 from envs import UserError, World, make_world
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
+Source = tuple[Sequence[Encoded], float]  # examples, and their share of what is drawn for a batch
 
 
 @dataclasses.dataclass
@@ -138,11 +127,8 @@ TINY_FOR: dict[str, dict[str, Any]] = {
     "several": {"tasks": 1800, "steps": 3600, "warmup_steps": 3000, "warmup_tasks": 9000},
 }
 CHOICES = {
-    "method": ("agent-r", "optimal"),
-    "splice": ("verified", "paper"),
-    "eval_split": ("validation", "test"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "dtype": ("float32", "bfloat16"),
+    "method": ("agent-r", "optimal"), "splice": ("verified", "paper"), "eval_split": ("validation", "test"),
+    "device": ("auto", "cpu", "cuda", "mps"), "dtype": ("float32", "bfloat16"),
 }
 
 
@@ -153,16 +139,9 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
 
 # --- the warm-up: the only data that asks a world's truth
 
-
-def general_data(
-    config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]
-) -> list[tuple[list[Encoded], float]]:
-    """Demonstrations and judged episodes of training tasks, each with its share of the general data.
-
-    Raises `UserError` for a world without an expert.
-    """
-    demonstrations: list[list[Message]] = []
-    judged: list[list[Message]] = []
+def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]) -> list[Source]:
+    """Demonstrations and judged episodes with their shares; raises `UserError` for a world without an expert."""
+    demonstrations, judged = [], []
     for name, make in worlds.items():
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
         if not (hasattr(world, "expert") or hasattr(world, "gold")):
@@ -170,16 +149,13 @@ def general_data(
         shown = [critique.demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
         pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
         demonstrations += shown
-        for task in tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None):
-            judged.append(critique.judged_episode(world, task, pool, rng))
+        tasks = tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None)
+        judged += [critique.judged_episode(world, task, pool, rng) for task in tasks]
     return [(encode(actor, demonstrations), 1 - config.judge_share), (encode(actor, judged), config.judge_share)]
 
 
 def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
-    """`count` tasks drawn without repetition; if there are fewer, all of them over and over.
-
-    Raises `UserError` if there are none.
-    """
+    """`count` tasks, none drawn twice before all were drawn once.  Raises `UserError` if there are none."""
     if not tasks:
         raise UserError("a world of --env has no training tasks; with --recipes, name a folder with more recipes")
     drawn: list[str] = []
@@ -190,14 +166,12 @@ def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
 
 def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], device: str) -> Actor:
     """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
-    prompts = (JUDGE_PROMPT, JUDGE_TURN, JUDGE_ANSWER, "Good Bad Uncertain", NO_ACTION, REVISE_ANSWER, REVISE)
-    text = " ".join((*(make().words for make in worlds.values()), *prompts, *critique.REVISION_THOUGHTS, "Thought:"))
+    text = " ".join((*(make().words for make in worlds.values()), OWN_WORDS, *critique.REVISION_THOUGHTS))
     torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
     return Actor.tiny(text, device, config.width, config.layers)
 
 
 # --- Phase II: fine-tuning
-
 
 def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
     """Token ids and labels of each dialogue that fits the actor's context; one that does not is dropped whole."""
@@ -206,7 +180,7 @@ def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
 
 
 def draw_batches(
-    mix: Sequence[tuple[Sequence[Encoded], float]], steps: int, batch_size: int, micro_batch: int, rng: random.Random
+    mix: Sequence[Source], steps: int, batch_size: int, micro_batch: int, rng: random.Random
 ) -> Iterator[list[list[Encoded]]]:
     """`steps` batches of about `batch_size` tokens, each a list of micro-batches of examples of like length.
 
@@ -215,6 +189,8 @@ def draw_batches(
     """
     sources, shares = zip(*mix, strict=True)
     decks: list[list[int]] = [[] for _ in sources]
+    micro_batch = min(micro_batch, batch_size)
+    per_step, ready = round(batch_size / micro_batch), []
 
     def next_example() -> Encoded:
         (k,) = rng.choices(range(len(sources)), shares)
@@ -222,9 +198,6 @@ def draw_batches(
             decks[k] = rng.sample(range(len(sources[k])), len(sources[k]))
         return sources[k][decks[k].pop()]
 
-    micro_batch = min(micro_batch, batch_size)
-    per_step = round(batch_size / micro_batch)
-    ready: list[list[Encoded]] = []
     for _ in range(steps):
         while len(ready) < per_step:
             # Sort a stretch of examples by length and cut it up: hardly any padding, and the mix stays as drawn.
@@ -240,7 +213,7 @@ def draw_batches(
         yield [ready.pop() for _ in range(per_step)]
 
 
-def masked_loss(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def masked_loss(model: transformers.PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Summed cross-entropy of the next token, where its label is not -100.
 
     ids, labels: [rows, length], padded on the right, where no token before the padding sees it: a causal model
@@ -263,13 +236,8 @@ def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, t
     return ids.to(device), labels.to(device)
 
 
-def fine_tune(
-    actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str
-) -> int:
-    """Full fine-tuning with AdamW; returns how many tokens were processed.
-
-    The loss of a step is the mean over the trained tokens of all its micro-batches.
-    """
+def fine_tune(actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str) -> int:
+    """Full fine-tuning with AdamW on the mean loss of each batch's trained tokens; returns the tokens processed."""
     model = actor.model.train()
     if model.num_parameters() > 1e9:
         model.gradient_checkpointing_enable()
@@ -292,15 +260,14 @@ def fine_tune(
 
 # --- the iterations
 
-
 def run(config: Config) -> list[dict[str, Any]]:
     """The whole method; returns the rows of `results.jsonl`.  Everything else is left in the folder `config.out`.
 
     Raises `UserError` for a setting that cannot be used and for an `out` that holds something already.
     """
-    alphas = check(config)
-    out = Path(config.out)
-    device = pick_device(config.device)
+    alphas, out, device = check(config), Path(config.out), pick_device(config.device)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: something stands there already; name a new folder, or remove it")
     worlds = {name: make_world(name, config.recipes or None) for name in config.env.split(",")}
     exams = []
     for name, make in worlds.items():
@@ -310,19 +277,16 @@ def run(config: Config) -> list[dict[str, Any]]:
     given = Actor.load(config.model, device, config.dtype) if config.model else None
     actor = given or make_tiny_actor(config, worlds, device)
     general = [] if config.model else general_data(config, actor, worlds)
-    make_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "config.json", [dataclasses.asdict(config)])
     print(" ".join(f"{key}={value}" for key, value in dataclasses.asdict(config).items()), flush=True)
 
-    rows: list[dict[str, Any]] = []
-    episodes: list[dict[str, Any]] = []
-    agent_data: list[Encoded] = []
-    nothing = dict.fromkeys(("revision_length", "executable_share", "counts"))
-    found: dict[str, dict[str, Any]] = dict.fromkeys(worlds, nothing)
-    started = time.perf_counter()
+    rows, episodes, agent_data, started = [], [], [], time.perf_counter()
+    found = dict.fromkeys(worlds, dict.fromkeys(("revision_length", "executable_share", "counts")))
     tokens = train_on(config, actor, general, config.warmup_steps, 0)
     for iteration in range(config.iterations + 1):
-        folder = make_folder(out / f"iteration-{iteration}")
+        folder = out / f"iteration-{iteration}"
+        folder.mkdir()
         if iteration:
             trees, examples = [], []
             for name, make in worlds.items():
@@ -336,8 +300,8 @@ def run(config: Config) -> list[dict[str, Any]]:
             tokens = train_on(config, actor, mix, config.steps, iteration)
         for exam in exams:
             measured, trajectories = critique.measure(actor, exam, config.rollouts)
-            head = {"method": config.method, "iteration": iteration, "env": exam.name, "split": config.eval_split}
-            head["seed"] = config.seed
+            head = {"method": config.method, "iteration": iteration, "env": exam.name}
+            head |= {"split": config.eval_split, "seed": config.seed}
             spent = {"trained_tokens": tokens, "seconds": round(time.perf_counter() - started, 1)}
             rows.append({**head, **measured, **found[exam.name], **spent})
             episodes += [{**head, "task": t.task, "score": t.score, "steps": len(t.steps)} for t in trajectories]
@@ -371,13 +335,8 @@ def self_examples(
     return trees, examples, found
 
 
-def train_on(
-    config: Config, actor: Actor, mix: Sequence[tuple[Sequence[Encoded], float]], steps: int, iteration: int
-) -> int:
-    """Phase II: fine-tune on sources in their shares; returns the tokens processed.
-
-    A source that is empty leaves its share to the others: a checkpoint brought along has no general data.
-    """
+def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, iteration: int) -> int:
+    """Phase II: fine-tune on sources by share, the share of an empty one going to the others; the tokens processed."""
     mix = [(source, share) for source, share in mix if source and share]
     if not mix or not steps:
         return 0
@@ -388,18 +347,11 @@ def train_on(
 
 # --- what a person reads
 
-
 COLUMNS = {  # heading -> (field of a row, factor, decimals)
-    "iter": ("iteration", 1, 0),
-    "score": ("score", 100, 1),
-    "success": ("success", 100, 1),
-    "recovery": ("recovery", 100, 1),
-    "loops": ("loops", 100, 1),
-    "rev.length": ("revision_length", 1, 2),
-    "judge exact": ("first_error_exact", 100, 1),
-    "false alarms": ("false_alarms", 100, 1),
-    "executable": ("executable_share", 100, 1),
-    "seconds": ("seconds", 1, 0),
+    "iter": ("iteration", 1, 0), "score": ("score", 100, 1), "success": ("success", 100, 1),
+    "recovery": ("recovery", 100, 1), "loops": ("loops", 100, 1), "rev.length": ("revision_length", 1, 2),
+    "judge exact": ("first_error_exact", 100, 1), "false alarms": ("false_alarms", 100, 1),
+    "executable": ("executable_share", 100, 1), "seconds": ("seconds", 1, 0),
 }
 
 
@@ -409,7 +361,7 @@ def average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for key, value in combined.items():
         if key not in ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds"):
             numbers = [row[key] for row in rows if isinstance(row[key], int | float)]
-            combined[key] = None if isinstance(value, dict) else mean(numbers)
+            combined[key] = None if isinstance(value, dict) else critique.mean(numbers)
     return combined
 
 
@@ -418,10 +370,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     width = max(len("world"), *(len(row["env"]) for row in rows))
     lines = [f"{'world':{width}}" + "".join(f"{heading:>13}" for heading in COLUMNS)]
     for row in rows:
-        cells = []
-        for key, factor, decimals in COLUMNS.values():
-            value = row.get(key)
-            cells.append("-" if value is None else f"{factor * value:.{decimals}f}")
+        values = [(row.get(key), factor, decimals) for key, factor, decimals in COLUMNS.values()]
+        cells = ["-" if value is None else f"{factor * value:.{decimals}f}" for value, factor, decimals in values]
         lines.append(f"{row['env']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(lines)
 
@@ -432,34 +382,29 @@ def revised_episode(trajectories: Sequence[Trajectory]) -> str:
     if not revised:
         return "No held-out episode of the last evaluation holds a revision."
     best = min(revised, key=lambda t: (-t.score, len(t.steps)))
-    lines = [f"A held-out episode that the agent revised (task {best.task}, score {best.score:.2f}):", best.opening]
-    for step in best.steps:
-        lines.append(f"  {' '.join(step.reply.split())}\n    {step.observation}")
-    return "\n".join(lines)
+    return f"A held-out episode that the agent revised (task {best.task}, score {best.score:.2f}):\n{show(best)}"
 
 
 # --- the command line
 
-
 def check(config: Config) -> list[float]:
     """Alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
     for field, allowed in CHOICES.items():
-        value = getattr(config, field)
-        if value not in allowed:
-            raise UserError(f"{flag(field)} {value}: must be one of {', '.join(allowed)}")
+        if getattr(config, field) not in allowed:
+            raise UserError(f"{flag(field)} {getattr(config, field)}: must be one of {', '.join(allowed)}")
     try:
         alphas = [float(part) for part in config.alpha.split(",")]
     except ValueError:
         raise UserError(f"--alpha {config.alpha}: must be numbers in [0, 1], separated by commas") from None
-    unit = {"beta": config.beta, "eta": config.eta, "judge_share": config.judge_share}
-    for field, value in [*unit.items(), *(("alpha", alpha) for alpha in alphas)]:
+    may_be_zero = ("max_depth", "iterations", "warmup_steps", "seed")
+    shares = {"beta": config.beta, "eta": config.eta, "judge_share": config.judge_share}
+    for field, value in [*shares.items(), *(("alpha", alpha) for alpha in alphas)]:
         if not 0 <= value <= 1:
             raise UserError(f"{flag(field)} {value}: must lie in [0, 1]")
-    zero_allowed = {"max_depth", "iterations", "warmup_steps", "seed"}
     for field in dataclasses.fields(Config):
-        value = getattr(config, field.name)
-        if field.type == "int" and value < (field.name not in zero_allowed):
-            raise UserError(f"{flag(field.name)} {value}: must be at least {int(field.name not in zero_allowed)}")
+        value, least = getattr(config, field.name), int(field.name not in may_be_zero)
+        if field.type == "int" and value < least:
+            raise UserError(f"{flag(field.name)} {value}: must be at least {least}")
     for field in ("lr", "temperature"):
         if not 0 < getattr(config, field) < float("inf"):
             raise UserError(f"{flag(field)} {getattr(config, field)}: must be a positive number")
@@ -487,12 +432,12 @@ def pick_device(name: str) -> str:
     return name
 
 
-def make_folder(folder: Path) -> Path:
-    """Make a new folder; raises `UserError` if something stands there already or it cannot be made."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {folder}: something stands there already; name a new folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as JSON, one a line; the file appears when it is whole."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    part.replace(path)
 
 
 def save_whole(actor: Actor, folder: Path) -> None:
@@ -535,16 +480,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
     try:
         run(parse(arguments))
+        return 0
     except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        status, told = 2, error
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"train.py: {error.filename or 'a file'} cannot be written: {error.strerror or error}", file=sys.stderr)
-        return 2
+        status, told = 2, f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
     except KeyboardInterrupt:
-        print("train.py: stopped; what was finished is in the folder of --out", file=sys.stderr)
-        return 130
-    return 0
+        status, told = 130, "stopped; what was finished is in the folder of --out"
+    print(f"train.py: {told}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

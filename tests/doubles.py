@@ -1,5 +1,6 @@
 """Toy doubles: a corridor for a world, a script for an actor, and a tiny untrained actor over the lab's words."""
 
+import json
 import re
 
 import torch
@@ -109,6 +110,16 @@ def tiny_actor(seed=0, **sizes):
     phrases = [agent_r.JUDGE_PROMPT, agent_r.JUDGE_TURN, agent_r.NO_ACTION, agent_r.REVISE_ANSWER, *REVISION_THOUGHTS]
     labels = "Thought: Action: revise Observation: Task: Log: Judgment: Good Bad Uncertain"
     return Actor.tiny(" ".join([Lab.words, *phrases, labels]), **sizes)
+
+
+def read_lines(path):
+    """The JSON objects of a file, one a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+def first_bad(verdicts):
+    """The index of the first Bad; None if there is none."""
+    return verdicts.index("Bad") if "Bad" in verdicts else None
 
 
 def episode(make_world, task, *actions):

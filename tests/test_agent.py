@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from doubles import Corridor, ScriptedActor, episode, tiny_actor
+from doubles import Corridor, ScriptedActor, episode, read_lines, tiny_actor
 from tokenizers import AddedToken, ByteLevelBPETokenizer
 from transformers import (
     AutoModelForCausalLM,
@@ -30,16 +30,14 @@ from agent_r import (
     RoomyLayer,
     Step,
     Trajectory,
-    figures,
     parse_action,
     parse_verdict,
     play,
-    read_lines,
     word_tokenizer,
-    write_lines,
 )
-from critique import failed_prefixes
+from critique import failed_prefixes, figures
 from envs import Lab, UserError, World
+from train import write_lines
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from doubles import read_lines
 from safetensors import SafetensorError
 
 import train
-from agent_r import Actor, read_lines, write_lines
+from agent_r import Actor
 from envs import Lab, UserError, World
+from train import write_lines
 
 resource = pytest.importorskip("resource")  # Linux and macOS
 
@@ -417,6 +419,13 @@ def test_a_folder_that_holds_another_run_is_left_as_it_is(refused, tmp_path):
     (tmp_path / "out" / "results.jsonl").write_text('{"score": 1.0}\n')
     told = refused("--tiny", "--env", "test_command_line:Blink")
     assert f"--out {tmp_path / 'out'}: something stands there already" in told
+
+
+def test_a_folder_that_holds_another_run_is_refused_before_any_data_is_made(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "general_data", lambda *_: pytest.fail("the warm-up data was made"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.jsonl").write_text("{}\n")
+    assert "something stands there already" in refused("--tiny")
 
 
 def test_a_file_where_the_folder_should_be_is_left_as_it_is(refused, tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
-from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_actor
+from doubles import Corridor, ScriptedActor, episode, first_bad, grow, lab_player, tiny_actor
 
 import agent_r
 import critique
@@ -17,7 +17,6 @@ from critique import (
     build_examples,
     execute,
     find_first_errors,
-    first_error,
     judge_figures,
     judged_episode,
     pair_leaves,
@@ -126,7 +125,9 @@ def test_an_episode_that_never_began_has_no_pairs():
     ],
 )
 def test_first_bad_action_ends_the_bad_segment(verdicts, error):
-    assert first_error(verdicts) == error
+    trajectory = Trajectory("task", "do it.", "a place.", [Step("Action: go", "go", "gone.", 0.0)] * len(verdicts))
+    actor = ScriptedActor(lambda turns, copy, luck: f"Judgment: {verdicts[len(turns) // 2]}")
+    assert find_first_errors(actor, [trajectory], [0]) == [error]
 
 
 def judge(bad_share):
@@ -517,7 +518,7 @@ def no_oracle(monkeypatch):
         (envs.Craft, "expert"),
         (envs.Craft, "choices"),
         (envs, "first_error"),
-        (critique, "true_first_error"),
+        (critique, "first_error"),
     ]:
         monkeypatch.setattr(owner, name, oracle)
 
@@ -558,7 +559,7 @@ def test_the_judges_lessons_tell_the_truth_of_every_action():
         assert all(message["loss"] for message in messages[1::2])
         actions = [m["content"].splitlines()[-2].removeprefix("Action: ") for m in messages[::2]]
         verdicts = [agent_r.parse_verdict(m["content"]) for m in messages[1::2]]
-        assert first_error(verdicts) == envs.first_error(Lab(), task, actions)
+        assert first_bad(verdicts) == envs.first_error(Lab(), task, actions)
         played = Episode(Lab(), task, [Step(f"Action: {action}", "", "", 0.0) for action in actions])
         assert played.done
         asked = [played.trajectory.judge_turn(t, first=t == 0) for t in range(len(actions))]

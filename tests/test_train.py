@@ -13,13 +13,14 @@ from collections import Counter
 import pytest
 import torch
 import transformers
+from doubles import first_bad, read_lines
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import agent_r
 import critique
 import train
-from agent_r import REVISE, REVISE_ANSWER, Actor, Episode, Step, Trajectory, read_lines
+from agent_r import REVISE, REVISE_ANSWER, Actor, Episode, Step, Trajectory
 from critique import demonstration
 from envs import Lab, UserError, World, first_error, make_world
 from train import Config, average, check, derive, draw, draw_batches, encode, fine_tune, masked_loss, pad
@@ -626,7 +627,7 @@ def test_verdicts_of_judged_episodes_agree_with_the_truth():
             assert len(steps) <= world.step_limit
             verdicts = [verdict for _, verdict in steps]
             truth = first_error(world, task, [action for action, _ in steps])
-            assert critique.first_error(verdicts) == truth, f"{name} {task}: {steps}"
+            assert first_bad(verdicts) == truth, f"{name} {task}: {steps}"
             # And behind the first error: Good is exactly what brings the goal nearer.
             world.reset(options={"task": task})
             for action, verdict in steps:
@@ -645,7 +646,7 @@ def test_no_word_of_a_world_is_unknown_to_the_tiny_tokenizer():
     rng = random.Random(11)
     actor = tiny("lab", "craft")
     unknown = actor.tokenizer.unk_token_id
-    phrases = [critique.JUDGE_ANSWER.format(verdict=v) for v in ("Good", "Bad", "Uncertain")]
+    phrases = [agent_r.JUDGE_ANSWER.format(verdict=v) for v in ("Good", "Bad", "Uncertain")]
     phrases += [f"Thought: {thought}\nAction: {REVISE}" for thought in critique.REVISION_THOUGHTS]
     phrases += [REVISE_ANSWER, agent_r.NO_ACTION, agent_r.JUDGE_PROMPT.format(task="", log="", current="")]
     dialogues = [dialogue("hall", phrase) for phrase in phrases]
