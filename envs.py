@@ -379,7 +379,7 @@ class Craft(World):
         return [f"{goal}-{number}" for number in range(160) for goal in goals]
 
     def begin(self, task: str) -> tuple[str, str]:
-        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes, and which of them the prompt shows."""
+        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes and which are shown."""
         match = re.fullmatch(r"([a-z]+)_(bar|rod|box|mug|axe|cart)-([0-9]{1,9})", task)
         if not match or match[1] not in self.MATERIALS.split():
             raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
