@@ -45,9 +45,9 @@ class Exercise:
 
 
 EXERCISES = (
-    Exercise(1, "mcts", "uct", "the UCT score of a child", "Phase I, search", "`Node`: `visits`, `value_sum`, `q`"),
+    Exercise(1, "mcts", "uct", "the UCT score of a child", "Phase I, UCT", "`Node`: `visits`, `value_sum`, `q`"),
     Exercise(2, "mcts", "select", "walk down by UCT", "Phase I, selection", "`uct`; what `expand` and `graft` leave"),
-    Exercise(3, "mcts", "backpropagate", "count a simulation along its path", "Phase I, backpropagation", "`Node.path`"),
+    Exercise(3, "mcts", "backpropagate", "count a simulation along its path", "Phase I, search", "`Node.path`"),
     Exercise(
         4, "critique", "shared_steps", "how many steps two leaves share", "Phase I, bad and good share a node",
         "`Node.path`, `Tree.leaves`",

@@ -89,3 +89,38 @@ class Street(World):
 
     def choices(self):
         return ["left", "right", "jump"]
+
+
+class Boxes(World):
+    """A coin lies in one of four boxes; the task's name alone says in which.  Opening a box shuts the one before.
+
+    Half the score is paid for opening the right box, all of it for taking the coin.
+    """
+
+    name = "boxes"
+    step_limit = 6
+    COLOURS = ("red", "blue", "green", "white")
+    words = " ".join(COLOURS) + " take the coin. open a box. four boxes. coin. empty. taken. nothing happens."
+
+    def tasks(self, split):
+        return [f"{colour}-{split}-{number}" for number in range(20) for colour in self.COLOURS]
+
+    def begin(self, task):
+        self.right, self.open = task.split("-")[0], ""
+        return "take the coin.", "four boxes."
+
+    def act(self, action):
+        if action == "take" and self.open == self.right:
+            self.done, self.score = True, 1.0
+            return "taken."
+        if action not in self.choices()[1:]:
+            return "nothing happens."
+        self.open = action.removeprefix("open ")
+        self.score = max(self.score, 0.5 * (self.open == self.right))
+        return "coin." if self.open == self.right else "empty."
+
+    def expert(self):
+        return [] if self.done else ["take"] if self.open == self.right else [f"open {self.right}", "take"]
+
+    def choices(self):
+        return ["take", *(f"open {colour}" for colour in self.COLOURS)]

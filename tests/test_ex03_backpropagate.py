@@ -24,7 +24,7 @@ def new_path():
 
 
 def test_shape_the_tree_itself_is_changed():
-    root, left, leaf = new_path()
+    _, _, leaf = new_path()
     got = mcts.backpropagate(leaf, 1.0)
     hold(got is None, f"backpropagate changes the nodes and returns nothing; got {got!r}")
     hold(leaf.visits == 1, f"the leaf was visited once; its visits are {leaf.visits}")

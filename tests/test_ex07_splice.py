@@ -34,7 +34,13 @@ BEFORE, AFTER = ["go hall", "go kitchen", "take lamp"], ["go garden", "take cup"
 
 
 def splice(bad=BAD, good=GOOD, shared=SHARED, error=ERROR, **ours):
-    return critique.splice(bad, good, shared, error, THOUGHT, **ours)
+    try:
+        return critique.splice(bad, good, shared, error, THOUGHT, **ours)
+    except ValueError as problem:
+        if shared <= error < len(bad.steps):
+            where = f"t' = {error} lies behind the {shared} shared steps and within the {len(bad.steps)} of the bad one"
+            pytest.fail(f"{where}: nothing to refuse; got {problem!r}", pytrace=False)
+        raise
 
 
 def actions(trajectory):
