@@ -220,7 +220,7 @@ def run(arguments: list[str] | None) -> None:
         if not number.isdecimal():
             fail(f"--bug {number}: must be a number")
         write_bug(Path(folder), int(number))
-        print(f"{folder}: one error is planted; nothing fails, and the agent learns worse")
+        print(f"{folder}: one error is planted; nothing fails, and the agent is taught something worse")
     else:
         for e in EXERCISES:
             print(f"{e.number:2}  {e.module + '.' + e.name:35}  {e.title} ({e.paper})")

@@ -1,4 +1,4 @@
-"""The course itself: blanks fail their own tests alone, wrong solutions are caught, bugs are silent and harmful."""
+"""The course itself: blanks fail their own tests alone, wrong solutions are caught, bugs are silent."""
 
 import ast
 import json
@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from exercises import (
+
+from tests import wrong
+from tests.bugs import BUGS
+from tests.exercises import (
     ANSWERS,
     EXERCISES,
     ROOT,
@@ -18,10 +21,6 @@ from exercises import (
     with_edits,
     write_bug,
 )
-
-sys.path.insert(0, str(ROOT))
-from tests import wrong
-from tests.bugs import BUGS
 
 if not hasattr(os, "fork"):
     pytest.skip("the course is tested by forking", allow_module_level=True)

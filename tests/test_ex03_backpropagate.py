@@ -61,7 +61,7 @@ def test_example_a_second_simulation_adds_to_the_first():
             "value_sum holds the sum; the mean is `q`, which divides by visits",
         ),
         ([(2, 1.0), (1, 1.0), (1, 1.0), (1, 0.5)], "values are summed; this keeps the largest"),
-        ([(2, 1.5), (2, 1.5), (2, 1.5), (1, 0.5)], "only the nodes above the leaf are counted, not all of the tree"),
+        ([(2, 1.5), (2, 1.5), (2, 1.5), (2, 1.5)], "only the nodes above the leaf are counted, not all of the tree"),
     )
     check("Q of the root, the mean of 1.0 and 0.5", root.q, 0.75)
 

@@ -67,6 +67,10 @@ def test_example_four_leaves():
             {"half": ["most"], "most": ["all"], "none": ["half"]},
             "every good leaf that is better enough belongs to the list",
         ),
+        (
+            {"half": ["all", "most"], "most": ["all"], "none": ["all", "most", "half"]},
+            "good leaves that share equally much stay in the order of sampling",
+        ),
         ({}, "a leaf's score is that of its last step; q is the mean of all that went through it"),
     )
 

@@ -35,7 +35,7 @@ BEFORE, AFTER = ["go hall", "go kitchen", "take lamp"], ["go garden", "take cup"
 
 def splice(bad=BAD, good=GOOD, shared=SHARED, error=ERROR, **ours):
     try:
-        return critique.splice(bad, good, shared, error, THOUGHT, **ours)
+        return critique.splice(copy.deepcopy(bad), copy.deepcopy(good), shared, error, THOUGHT, **ours)
     except ValueError as problem:
         if shared <= error < len(bad.steps):
             where = f"t' = {error} lies behind the {shared} shared steps and within the {len(bad.steps)} of the bad one"
@@ -170,17 +170,21 @@ def test_edge_one_step_back():
         actions(revision),
         [*BEFORE, REVISE, "go hall", *AFTER],
         ([*BEFORE, REVISE, *AFTER], "with `back` the good steps begin that many before the shared node"),
+        ([*BEFORE, REVISE, *AFTER[1:]], "`back` steps before the shared node, not behind it"),
     )
     check("their flags", flags, [False] * 3 + [True] * 5)
 
 
 def test_property_every_place_to_part_and_to_err():
     bad, good = (told("task", *((f"{name}{i}", f"o{i}", 0.0) for i in range(6))) for name in ("b", "g"))
-    kept = copy.deepcopy((bad, good))
+    kept, spoilt = (
+        copy.deepcopy((bad, good)),
+        "the trajectories of the tree are used again: splice must not change them",
+    )
     for shared in range(6):
         for error in range(shared, 6):
-            revision, flags = splice(bad, good, shared, error)
+            revision, flags = critique.splice(bad, good, shared, error, THOUGHT)
             expected = [f"b{i}" for i in range(error + 1)] + [REVISE] + [f"g{i}" for i in range(shared, 6)]
+            hold((bad, good) == kept, spoilt)
             check(f"the actions, parted after {shared} steps, t' = {error}", actions(revision), expected)
             check("how many flags are True: the revision turn and the good steps", sum(flags), 1 + 6 - shared)
-    hold((bad, good) == kept, "the trajectories of the tree are used again: splice must leave them as they are")

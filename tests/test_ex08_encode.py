@@ -87,6 +87,13 @@ def test_example_what_is_learned_of_a_revision():
         (f"_ {thought} _ {good} <end>", "<end> is learned after every learned turn, not after the last alone"),
         (f"_ {thought} <end> _ {good} _", "the end token of the last turn is learned as well"),
         (f"_ <end> _ {thought} <end> _ {good} <end>", "<end> of a turn with loss=False is not learned"),
+        (f"_ Action: go kitchen _ {thought} <end> _ {good} <end>", "`go kitchen` is a bad action and has loss=False"),
+        (
+            "_ Action: go kitchen _ <end> _ Action: go garden <end>",
+            "each turn has its own flag; this is the one before's",
+        ),
+        (f"_ <agent> {thought} _ <agent> {good} _", "a label stands at its own token; the shift by one is the loss's"),
+        (words(encode(REVISION)[0]), "everything is learned; what is not has the label -100"),
         (f"_ <agent> {thought} <end> _ <agent> {good} <end>", "<agent> is given to the agent, not written by it"),
     )
 

@@ -66,6 +66,8 @@ def test_example_three_learned_tokens():
             round((HALF + QUARTER + QUARTER) / 3, 4),
             "the loss is the sum over tokens; `fine_tune` divides by their number",
         ),
+        (round(EIGHTH + EIGHTH, 4), "shifted the wrong way: position t - 1 predicts token t, not t - 2"),
+        (round(-HALF - QUARTER - QUARTER, 4), "the sign: cross-entropy is -ln p, and falls as the model learns"),
         (round(-0.5 - 0.25 - 0.25, 4), "the logarithm is missing: cross-entropy is -ln p"),
     )
 

@@ -36,6 +36,9 @@ def shares(*mix):
     """The shares of the examples drawn that came from each source."""
     draw(mix, steps=400)
     counts = [len(source.drawn) for source, _ in mix]
+    hold(
+        sum(counts), "choose the source by its share, then an example of it by its number; no source was asked for one"
+    )
     return [count / sum(counts) for count in counts]
 
 

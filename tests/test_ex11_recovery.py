@@ -68,7 +68,12 @@ def test_example_a_solved_episode_has_nothing_to_recover_from():
         (([], 1), "a success is not a failure left out"),
     )
     detour = played("left", "right", "right", "right", "right")
-    check("the starts made of one that erred first and reached house 5 all the same", prefixes(detour), ([], 0))
+    check(
+        "the starts made of one that erred first and reached house 5 all the same",
+        prefixes(detour),
+        ([], 0),
+        (([["left"]], 0), "only failures"),
+    )
 
 
 def test_example_half_a_score_is_a_failure():
