@@ -5,7 +5,7 @@ there on; the first it calls Bad is the transition point t'.  The revision traje
 including t', a revision thought, and the good actions after the shared node: the agent sees itself err,
 notices, and goes another way.
 
-Read in order: `pair_leaves`, `find_first_errors`, `splice`, `execute`, `build_examples`, `measure`.
+Read in order: `pair_leaves`, `first_error`, `find_first_errors`, `splice`, `execute`, `build_examples`, `measure`.
 `python critique.py` shows one revision.
 
 Changed from the released code: it pairs any two leaves by their gap in score, and in a quarter of the pairs of one
@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import random
 import sys
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 import agent_r
 from agent_r import BAD, GOOD, REVISE, Actor, Episode, Message, Step, Trajectory, parse_verdict, play, show
-from envs import UserError, World, command, first_error, make_world
+from envs import UserError, World, command, make_world
+from envs import first_error as true_first_error
 from mcts import Node, Tree
 
 # Short, since a small model gains nothing from a long one; the paper draws from ten sentences of this kind as well.
@@ -60,6 +61,11 @@ def pair_leaves(tree: Tree, alpha: float, beta: float, pairs: int, rng: random.R
     return rng.sample(paired, min(pairs, len(paired)))
 
 
+def first_error(verdicts: Sequence[str]) -> int | None:
+    """t', the index of the first verdict `Bad` (paper, Phase I); `Good` and `Uncertain` go on; None without a `Bad`."""
+    return next((t for t, verdict in enumerate(verdicts) if verdict == BAD), None)
+
+
 def find_first_errors(
     actor: Actor, trajectories: Sequence[Trajectory], starts: Sequence[int], batch_size: int = 256
 ) -> list[int | None]:
@@ -69,31 +75,31 @@ def find_first_errors(
     observation, and a trajectory leaves at its first Bad, so nothing behind it is judged.  Greedy.  Revision turns
     are passed over; steps that no longer fit the actor's context are not judged.
     """
-    found: list[int | None] = [None] * len(trajectories)
-    judged = range(0, len(trajectories), batch_size)
-    for first in tqdm(judged, desc="judging", leave=False, disable=None):
-        batch = range(first, len(trajectories))[:batch_size]
-        queues = {i: _questions(actor, trajectories[i], starts[i]) for i in batch}
-        live = [i for i, queue in queues.items() if queue]
-        dialogues = actor.start([queues[i][0][1] for i in live]) if live else None
+    found: list[int | None] = []
+    for first in tqdm(range(0, len(trajectories), batch_size), desc="judging", leave=False, disable=None):
+        batch = slice(first, first + batch_size)
+        questions = [_questions(actor, *pair) for pair in zip(trajectories[batch], starts[batch], strict=True)]
+        verdicts: list[list[str]] = [[] for _ in questions]
+        live = [i for i, asked in enumerate(questions) if asked]
+        dialogues = actor.start([questions[i][0][1] for i in live]) if live else None
         while live:
             rows = []
             for row, (i, reply) in enumerate(zip(live, dialogues.replies(temperature=0.0), strict=True)):
-                t, _ = queues[i].popleft()
-                if parse_verdict(reply) == BAD:
-                    found[i] = t
-                elif queues[i]:
+                verdicts[i].append(parse_verdict(reply))
+                if verdicts[i][-1] != BAD and len(verdicts[i]) < len(questions[i]):
                     rows.append(row)
             live = [live[row] for row in rows]
             if live:
                 dialogues.select(rows)
-                dialogues.feed([queues[i][0][1] for i in live])
+                dialogues.feed([questions[i][len(verdicts[i])][1] for i in live])
+        errors = map(first_error, verdicts)
+        found += [None if t is None else asked[t][0] for t, asked in zip(errors, questions, strict=True)]
     return found
 
 
-def _questions(actor: Actor, trajectory: Trajectory, start: int) -> deque[tuple[int, list[int]]]:
+def _questions(actor: Actor, trajectory: Trajectory, start: int) -> list[tuple[int, list[int]]]:
     """The verifier's turns as (step, token ids), as many as are sure to fit the actor's context."""
-    questions: deque[tuple[int, list[int]]] = deque()
+    questions: list[tuple[int, list[int]]] = []
     length = 0
     for t in range(start, len(trajectory.steps)):
         if trajectory.steps[t].action != REVISE:
@@ -294,7 +300,7 @@ def failed_prefixes(
     world = make_world()
     for trajectory in trajectories:
         if trajectory.score < 1.0:
-            t = first_error(world, trajectory.task, [step.action for step in trajectory.steps])
+            t = true_first_error(world, trajectory.task, [step.action for step in trajectory.steps])
             if t is None:
                 continue
             steps = trajectory.steps[: t + 1]
@@ -350,7 +356,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], li
         recovered = play(actor, exam.make, exam.prefixes, rollouts, label=f"recovering {exam.name}")
         row["recovery"] = figures(recovered)["score"]
     row["recovery_prefixes"], row["recovery_left_out"] = len(exam.prefixes), exam.lost
-    truth = [first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
+    truth = [true_first_error(world, t.task, [step.action for step in t.steps]) for t in trajectories]
     found = find_first_errors(actor, trajectories, [0] * len(trajectories), rollouts)
     row.update(judge_figures(truth, found))
     return row, trajectories
@@ -371,7 +377,7 @@ def main(world: str = "lab") -> None:
         while not bad.done:
             bad.act(f"Action: {rng.choice([*made.choices(), *(made.expert() or ())[:1] * 4])}")
         failed = bad.trajectory
-        error = first_error(made, task, [step.action for step in failed.steps])
+        error = true_first_error(made, task, [step.action for step in failed.steps])
         kept = error and verified_splice(made, failed, [(good, good.learned())], error, thought)
         if kept and failed.score < 1.0:
             break

@@ -107,7 +107,7 @@ BUGS = {
     8: Bug(
         "critique",
         "find_first_errors",
-        (("found[i] = t\n", "found[i] = max(starts[i], t - 1)\n"),),
+        (("asked[t][0] for", "asked[max(0, t - 1)][0] for"),),
         "t' is one step too early: the agent learns to change its mind after an action that was right.",
     ),
     9: Bug(

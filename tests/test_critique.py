@@ -518,7 +518,7 @@ def no_oracle(monkeypatch):
         (envs.Craft, "expert"),
         (envs.Craft, "choices"),
         (envs, "first_error"),
-        (critique, "first_error"),
+        (critique, "true_first_error"),
     ]:
         monkeypatch.setattr(owner, name, oracle)
 
