@@ -97,7 +97,7 @@ TINY_FOR: dict[str, dict[str, Any]] = {
         "batch_size": 4096, "micro_batch": 4096, "warmup_steps": 500, "warmup_tasks": 600, "judge_share": 0.25,
         "rollouts": 50,
     },
-    "several": {"tasks": 1800, "steps": 3600, "warmup_steps": 3000, "warmup_tasks": 9000},
+    "several": {"tasks": 1500, "steps": 2700, "warmup_steps": 2400, "warmup_tasks": 9000},
 }
 CHOICES = {
     "method": ("agent-r", "optimal"), "splice": ("verified", "paper"), "eval_split": ("validation", "test"),

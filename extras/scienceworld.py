@@ -194,7 +194,7 @@ class ScienceWorld(World):
 
     name = "scienceworld"
     step_limit = 30  # gold paths of the four find-* kinds have 3 to 16 actions; of other kinds, 6 to 178
-    parallel = 2 * MACHINES  # twice as many, so that one is waiting wherever a machine becomes free
+    parallel = 4 * MACHINES  # more than machines, so that one is waiting wherever a machine becomes free
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         self.kinds = kinds

@@ -11,19 +11,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-import resource
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
 import torch
 from transformers import DynamicCache
 
 import mcts
 import train
-from agent_r import Actor, Dialogues, Episode, open_dialogues, play
+from agent_r import Actor, Dialogues, Episode, open_dialogues, play, together
 from envs import make_world
 
 SEARCH = {"simulations": 8, "branch": 4, "c_uct": 0.25, "temperature": 1.0}
@@ -282,13 +284,47 @@ def growth():
 
 
 def one(folder, trees, simulations):
-    """One search, for `growth`: seconds and MiB as JSON."""
+    """One search, for `growth`: seconds, and MiB at the peak above what was there before, as JSON (Linux)."""
     actor = Actor.load(folder, max_new_tokens=24)
     tasks = make_world("lab")().tasks("train")
     search(actor, "lab", tasks[-2:], simulations=1)  # whatever is loaded once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = memory("VmRSS")
     seconds, _ = timed(lambda: search(actor, "lab", tasks[:trees], simulations=simulations))
-    print(json.dumps([seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
+    print(json.dumps([seconds, max(1.0, memory("VmHWM") - before)]))
+
+
+def memory(field):
+    """MiB of this process: VmRSS now, VmHWM at the peak."""
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def scienceworld():
+    """Steps a second with two Java processes against one, both warm; in seconds of the clock, on an idle machine."""
+    if not importlib.util.find_spec("scienceworld"):
+        return
+    from extras import scienceworld
+
+    make = scienceworld.make_world("find-plant+find-animal")
+    tasks = make().tasks("train")[:24]
+
+    def play_gold(machines):
+        scienceworld.MACHINES = machines
+        worlds = [make() for _ in tasks]
+        together(lambda world, task: world.reset(options={"task": task}), worlds, worlds, tasks)
+        gold = [world.gold() for world in worlds]
+        start, steps = time.perf_counter(), 0
+        for turn in range(max(map(len, gold))):
+            live = [index for index, way in enumerate(gold) if turn < len(way)]
+            now = [worlds[index] for index in live]
+            together(lambda world, way, turn=turn: world.step(way[turn]), now, now, [gold[index] for index in live])
+            steps += len(live)
+        return steps / (time.perf_counter() - start)
+
+    for _ in range(3):  # Java becomes faster for a while
+        play_gold(2)
+    two, one = zip(*((play_gold(2), play_gold(1)) for _ in range(5)), strict=True)
+    report("scienceworld_machines", statistics.median(two), statistics.median(one), "steps a second", copies=len(tasks))
 
 
 _lab = []
@@ -311,7 +347,7 @@ def lab():
     measure_search("lab", lab_actor()[0], make_world("lab")().tasks("train")[:800], sequential=0)
 
 
-MEASUREMENTS = {f.__name__: f for f in (textcraft, lab, rollout_cache, training, growth)}
+MEASUREMENTS = {f.__name__: f for f in (textcraft, lab, rollout_cache, training, growth, scienceworld)}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
