@@ -74,7 +74,7 @@ BUGS = {
             ("(agent_data, config.eta)", "(agent_data, 1 - config.eta)"),
             ("(1 - config.eta) * share", "config.eta * share"),
         ),
-        "eta and 1 - eta have changed places: with the preset's 0.9, nine examples of ten are general data, and the "
+        "eta and 1 - eta have changed places: with the preset's 0.8, four examples of five are general data, and the "
         "agent learns once more what the warm-up taught it.",
     ),
     6: Bug(
