@@ -56,14 +56,7 @@ BUGS = {
     3: Bug(
         "critique",
         "splice",
-        """
-        if not shared <= error < len(bad.steps):
-            raise ValueError(f"the first error, step {error}, must lie between {shared} and {len(bad.steps) - 1}")
-        before, after = bad.steps[: error + 1], good.steps
-        turn = Step(f"Thought: {thought}\\nAction: {REVISE}", REVISE, REVISE_ANSWER, before[-1].score)
-        flags = [False] * len(before) + [True] + list(learned or good.learned())
-        return Trajectory(bad.task, bad.instruction, bad.observation, [*before, turn, *after]), flags
-        """,
+        (("good.steps[shared - back :]", "good.steps"), ("good.learned())[shared - back :]", "good.learned())")),
         "The good actions begin at the root, not behind the node that bad and good share: the agent learns to start "
         "the whole task again after a mistake, and many splices can no longer be carried out within the step limit.",
     ),
@@ -81,7 +74,7 @@ BUGS = {
             ("(agent_data, config.eta)", "(agent_data, 1 - config.eta)"),
             ("(1 - config.eta) * share", "config.eta * share"),
         ),
-        "eta and 1 - eta have changed places: with the preset's 0.9, nine examples of ten are general data, and the "
+        "eta and 1 - eta have changed places: with the preset's 0.8, four examples of five are general data, and the "
         "agent learns once more what the warm-up taught it.",
     ),
     6: Bug(

@@ -94,19 +94,20 @@ class Street(World):
 class Boxes(World):
     """A coin lies in one of four boxes; the task's name alone says in which.  Opening a box shuts the one before.
 
-    Half the score is paid for opening the right box, all of it for taking the coin.
+    Half the score is paid for opening the right box, all of it for taking the coin.  An empty white box jams the one
+    opened next, which takes a second try: what led to the coin from the start falls short behind that mistake.
     """
 
     name = "boxes"
     step_limit = 6
     COLOURS = ("red", "blue", "green", "white")
-    words = " ".join(COLOURS) + " take the coin. open a box. four boxes. coin. empty. taken. nothing happens."
+    words = " ".join(COLOURS) + " take the coin. open a box. four boxes. coin. empty. stuck. taken. nothing happens."
 
     def tasks(self, split):
         return [f"{colour}-{split}-{number}" for number in range(20) for colour in self.COLOURS]
 
     def begin(self, task):
-        self.right, self.open = task.split("-")[0], ""
+        self.right, self.open, self.stuck = task.split("-")[0], "", False
         return "take the coin.", "four boxes."
 
     def act(self, action):
@@ -115,12 +116,17 @@ class Boxes(World):
             return "taken."
         if action not in self.choices()[1:]:
             return "nothing happens."
+        if self.stuck:
+            self.stuck = False
+            return "stuck."
         self.open = action.removeprefix("open ")
+        self.stuck = self.open == "white" != self.right
         self.score = max(self.score, 0.5 * (self.open == self.right))
         return "coin." if self.open == self.right else "empty."
 
     def expert(self):
-        return [] if self.done else ["take"] if self.open == self.right else [f"open {self.right}", "take"]
+        openings = (self.open != self.right) + self.stuck
+        return [] if self.done else [f"open {self.right}"] * openings + ["take"]
 
     def choices(self):
         return ["take", *(f"open {colour}" for colour in self.COLOURS)]

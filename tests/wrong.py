@@ -78,7 +78,7 @@ RIGHT = {
         for step in bad.steps[: error + 1]:
             steps.append((step, False))
         reply = "Thought: " + thought + "\\nAction: " + REVISE
-        steps.append((Step(reply, REVISE, REVISE_ANSWER, bad.steps[error].score), True))
+        steps.append((Step(reply, REVISE, agent_r.REVISE_ANSWER, bad.steps[error].score), True))
         for at in range(shared - back, len(good.steps)):
             steps.append((good.steps[at], flags[at]))
         revision = Trajectory(bad.task, bad.instruction, bad.observation, [step for step, _ in steps])
@@ -305,7 +305,7 @@ WRONG = {
         "the whole failure, as in Direct-Revision": changed(SPLICE, ("[: error + 1]", "")),
         "no bad actions": changed(SPLICE, ("[: error + 1]", "[:shared]")),
         "no revision turn": changed(SPLICE, ("steps.append((Step(", "left_out = ((Step(")),
-        "wait instead of revise": changed(SPLICE, ("reply, REVISE, REVISE_ANSWER", 'reply, "wait", REVISE_ANSWER')),
+        "wait instead of revise": changed(SPLICE, ("reply, REVISE,", 'reply, "wait",')),
         "score of the revision turn from the good episode": changed(SPLICE, ("bad.steps[error].score", "good.score")),
         "learned ignored": changed(SPLICE, ("good.learned() if learned is None else list(learned)", "good.learned()")),
         "what was taken back is trained on": changed(
