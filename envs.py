@@ -17,6 +17,7 @@ import importlib
 import inspect
 import itertools
 import math
+import os
 import random
 import re
 import sys
@@ -520,6 +521,8 @@ def command(function: Callable[..., None], words: Sequence[str] | None = None) -
         return 2
     except (EOFError, KeyboardInterrupt):
         print()
+    except BrokenPipeError:  # `python mcts.py | head` has read enough; what is left goes nowhere, also at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
