@@ -59,9 +59,11 @@ class Node:
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, parents first, children in order of sampling."""
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
+        ahead = [self]
+        while ahead:
+            node = ahead.pop()
+            yield node
+            ahead += reversed(node.children.values())
 
 
 @dataclass

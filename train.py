@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import inspect
 import json
 import random
@@ -119,12 +120,18 @@ def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], Wo
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
         if not (hasattr(world, "expert") or hasattr(world, "gold")):
             raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
-        shown = [critique.demonstration(world, task) for task in draw(world.tasks("train"), count, rng)]
+        shown = [critique.demonstration(world, task) for task in draw(training_tasks(make), count, rng)]
         pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
         demonstrations += shown
-        tasks = tqdm(draw(world.tasks("train"), count, rng), desc=f"judging {name}", leave=False, disable=None)
+        tasks = tqdm(draw(training_tasks(make), count, rng), desc=f"judging {name}", leave=False, disable=None)
         judged += [critique.judged_episode(world, task, pool, rng) for task in tasks]
     return [(encode(actor, demonstrations), 1 - config.judge_share), (encode(actor, judged), config.judge_share)]
+
+
+@functools.cache
+def training_tasks(make: Callable[[], World]) -> Sequence[str]:
+    """The names of a world's training tasks; some worlds take a second to list them."""
+    return make().tasks("train")
 
 
 def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
@@ -294,7 +301,7 @@ def self_examples(
 ) -> tuple[list[mcts.Tree], list[dict[str, Any]], dict[str, Any]]:
     """Phase I on one world: search its training tasks, judge the failures, splice: (trees, examples, figures)."""
     count = config.tasks // len(config.env.split(","))
-    tasks = draw(make().tasks("train"), count, derive(config, iteration, f"tasks {name}"))
+    tasks = draw(training_tasks(make), count, derive(config, iteration, f"tasks {name}"))
     generator = torch.Generator(actor.device)
     generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
     sampling = (config.simulations, config.branch, config.c_uct, config.temperature, generator)
