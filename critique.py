@@ -231,9 +231,9 @@ def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Ran
     The expert acts, but one action in three is another: mostly one that might seem sensible where it stands, else
     one from anywhere (`pool`) or one from before.  An action is Good if it shortened the way to the goal.
     """
-    episode, verdicts = Episode(world, task), []
     if not hasattr(world, "expert"):
         return judged_gold(world, task, pool, rng)
+    episode, verdicts = Episode(world, task), []
     while not episode.done:
         way, before = world.expert(), episode.trajectory.steps
         action = way[0]

@@ -1,7 +1,7 @@
 """The silent bugs, with their answers: planted errors that run, raise nothing, and teach the agent something worse.
 
-Measured so far with the command of the README (seed 0, one thread), score at iterations 0, 1 and 2: no bug 21.0, 59.7,
-81.0; bug 1 21.0, 58.3, 66.5; bug 2 16.7, 3.6, 3.5.
+Measured so far with the command of the README (commit 01c002b, seed 0, one thread), score at iterations 0, 1 and 2: no
+bug 21.0, 59.7, 81.0; bug 1 21.0, 58.3, 66.5; bug 2 16.7, 3.6, 3.5.
 
 `change` is a whole new body of the function, or pairs (what stands there exactly once, what stands there instead).
 """

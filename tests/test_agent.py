@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 
 import pytest
 import torch
@@ -859,3 +860,23 @@ def test_a_world_needs_no_more_than_the_interface_to_be_played():
 
     (trajectory,) = play(ScriptedActor(lambda turns, copy, luck: "Action: hm"), Echo, [("say", [])], 1)
     assert [step.observation for step in trajectory.steps] == ["hm", "hm"]
+
+
+class Slow(Corridor):
+    """A corridor whose copies may act two at a time, and which remembers how many did."""
+
+    parallel, acting, most = 2, 0, 0
+
+    def act(self, action):
+        Slow.acting += 1
+        Slow.most = max(Slow.most, Slow.acting)
+        time.sleep(0.01)
+        Slow.acting -= 1
+        return super().act(action)
+
+
+def test_worlds_act_as_many_at_a_time_as_they_allow_and_answer_in_order():
+    starts = [(f"test-{number % 3}", ()) for number in range(5)]
+    go = ScriptedActor(lambda turns, copy, luck: "Action: right")
+    assert play(go, Slow, starts, 5) == play(go, Corridor, starts, 5)
+    assert Slow.most == 2

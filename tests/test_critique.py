@@ -1,6 +1,7 @@
 """The critique: pairs, the first error, the splice and its flags, its check by replay, and the dataset's figures."""
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -15,6 +16,7 @@ from agent_r import Episode, Step, Trajectory
 from critique import (
     REVISION_THOUGHTS,
     build_examples,
+    demonstration,
     execute,
     find_first_errors,
     judge_figures,
@@ -594,3 +596,30 @@ def test_marks_that_nothing_could_earn_are_none():
 def test_truth_and_findings_of_different_length_are_refused():
     with pytest.raises(ValueError, match="zip"):
         judge_figures([1], [])
+
+
+class Told(Corridor):
+    """A corridor that knows a way from the start only; `jump` is no action of it and `left` leads away."""
+
+    def gold(self):
+        return ["right", "right"]
+
+    def choices(self):
+        return ["left", "jump"]
+
+
+def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
+    assert [m["content"] for m in demonstration(Told(), "train-0")[1::2]] == ["Action: right", "Action: right"]
+    rng, spoilt, mended = random.Random(0), 0, 0
+    for _ in range(200):
+        messages = judged_episode(Told(), "train-0", ["left"], rng)
+        actions = [re.findall(r"Action: (.+)", m["content"])[-1] for m in messages[::2]]
+        verdicts = [m["content"].removeprefix("Judgment: ") for m in messages[1::2]]
+        assert verdicts == ["Good" if action == "right" else "Bad" for action in actions]
+        if verdicts[-1] == "Bad":
+            spoilt += 1
+            assert verdicts.count("Bad") == 1, "behind the first mistake on a spoilt path nothing is known"
+        else:
+            mended += "jump" in actions
+            assert (actions.count("right"), actions.count("left")) == (2, 0), "only what was harmless is judged to the end"
+    assert min(spoilt, mended) > 5

@@ -9,9 +9,10 @@ from collections import Counter
 import pytest
 import torch
 from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_actor
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from agent_r import NO_ACTION, Step
-from envs import Lab
+from agent_r import NO_ACTION, Actor, Episode, Step, word_tokenizer
+from envs import Craft, Lab
 from mcts import Node, Tree, backpropagate, expand, graft, search, select, show, to_record, uct
 
 
@@ -472,3 +473,31 @@ def test_a_tree_is_shown_as_indented_text_of_what_was_visited():
         "        left -> place 0.  N=1 Q=0.00  [ends, score 0.00]",
         "  (no action) -> no action.  N=1 Q=0.00",
     ]
+
+
+def test_trees_come_back_in_the_order_of_the_tasks_whatever_the_length_of_their_openings():
+    actor = Actor.tiny(Craft.words, width=8, layers=1)
+    tasks = ["oak_cart-1", "oak_bar-2", "ash_axe-3", "elm_mug-4", "elm_box-5"]
+    starts = [Episode(Craft(), task).trajectory for task in tasks]
+    lengths = [len(actor.format.opening(start.opening)) for start in starts]
+    assert lengths != sorted(lengths), "tasks in the order of their lengths would test nothing"
+    trees = search(actor, Craft, tasks, 1, 2, 0.25, 1.0, torch.Generator(), batch_size=2, max_depth=2)
+    assert [(t.task, t.instruction, t.observation) for t in trees] == [
+        (s.task, s.instruction, s.observation) for s in starts
+    ]
+    for tree in trees:
+        (leaf,) = tree.leaves()
+        played = Episode(Craft(), tree.task, tree.trajectory(leaf).steps)
+        assert played.trajectory == tree.trajectory(leaf), "a tree must hold what its own task answers"
+
+
+def test_a_model_with_learned_positions_is_never_shown_an_opening_beyond_its_context():
+    torch.manual_seed(0)
+    tokenizer = word_tokenizer(Craft.words)
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=8, n_layer=1, n_head=1)
+    actor = Actor(GPT2LMHeadModel(config).eval(), tokenizer, max_new_tokens=4)
+    tasks = ["oak_cart-1", "ash_mug-7"]
+    assert len(actor.format.opening(Episode(Craft(), tasks[0]).trajectory.opening)) > 64
+    trees = search(actor, Craft, tasks, 2, 2, 0.25, 1.0, torch.Generator())
+    assert trees[0].root.visits == 2
+    assert not trees[0].root.children, "what does not fit the context ends with its score so far"
