@@ -621,5 +621,5 @@ def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
             assert verdicts.count("Bad") == 1, "behind the first mistake on a spoilt path nothing is known"
         else:
             mended += "jump" in actions
-            assert (actions.count("right"), actions.count("left")) == (2, 0), "only what was harmless is judged to the end"
+            assert (actions.count("right"), actions.count("left")) == (2, 0), "only the harmless is judged to the end"
     assert min(spoilt, mended) > 5
