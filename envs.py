@@ -1,8 +1,7 @@
 """Text environments: the interface, the miniature worlds, and the truth about the first error.
 
-An agent reads an instruction u and observations o, writes actions a, and is paid a score in [0, 1] at the end.  Here
-everything is text, and the interface is Gymnasium's `reset` and `step` without the dependency.  Every world is
-deterministic given the task, so any state can be reached again by replaying its actions: so a search returns to a node.
+An agent reads an instruction u and observations o, writes actions a, and is paid a score in [0, 1] at the end: all as
+text, through Gymnasium's `reset` and `step`.  Given the task a world is deterministic: replay returns to any state.
 
 Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, doors), `Shop` (WebShop in miniature),
 `Craft` (TextCraft's rules on recipes of our own), `first_error` (the truth, for warm-up and measurement only) and
@@ -37,10 +36,9 @@ class World:
     """One text environment, playing one episode at a time.
 
     A new world sets `name` and `step_limit` and writes three methods: `tasks`, `begin` and `act`.  One that can be
-    warmed up from nothing has two more: `expert() -> list[str] | None`, the shortest actions from the present state
-    to score 1, None if it can no longer be reached; and `choices() -> list[str]`, what somebody might sensibly try
-    there, mistakes included.  A world that knows a way to score 1 from the start of a task only has, in the place of
-    `expert`, `gold() -> list[str]`; what needs the truth about mistakes is not measured there.
+    warmed up from nothing has two more: `expert() -> list[str] | None`, the best way from here to score 1, None if
+    there is none left; and `choices() -> list[str]`, what one might sensibly try here, mistakes included.  A world
+    that knows a way from the start only has `gold() -> list[str]` for `expert`, and no truth about mistakes.
     """
 
     name = "world"
@@ -214,7 +212,7 @@ class Shop(World):
 
     Results tell title and price; a product's page its colors and sizes, a click there its feature, with what is missing
     from the wish, since a tiny model compares badly.  Whoever opened the wrong one must go back or search again.
-    Searching finds kinds, not brands, and works on every page, where WebShop's works on the first.  Only buying pays.
+    Searching finds kinds, not brands, and works on every page (WebShop's on the first alone).  Only buying pays.
     """
 
     name, step_limit = "shop", 18
@@ -356,6 +354,17 @@ class Recipe:
         return f"craft {self.count} {self.output} using " + ", ".join(f"{n} {name}" for name, n in self.inputs.items())
 
 
+def errands(batches: Sequence[Recipe], held: Counter[str]) -> list[str]:
+    """The actions that craft these batches in this order, each behind a get for every thing that it is short of."""
+    actions = []
+    for recipe in batches:
+        short = Counter(recipe.inputs) - held
+        actions += [f"get {n} {name}" for name, n in short.items()]
+        actions.append(str(recipe).replace(f" {recipe.count}", "", 1))  # the amount of the output need not be said
+        held = held + short - Counter(recipe.inputs) + Counter({recipe.output: recipe.count})
+    return actions
+
+
 class Craft(World):
     """Craft one thing by TextCraft's rules, with our own recipes.  The score is 1 once the goal is crafted.
 
@@ -373,11 +382,11 @@ class Craft(World):
 
     def tasks(self, split: str) -> Sequence[str]:
         """15,360 train, 1,920 validation and 1,920 test tasks, by goal; what goes into another goal is not held out."""
-        final = [f"{m}_{thing}" for m in self.MATERIALS.split() for thing in ("mug", "axe", "cart")]
-        parts = [f"{m}_{thing}" for m in self.MATERIALS.split() for thing in ("bar", "rod", "box")]
-        train = parts + [goal for place, goal in enumerate(final) if place % 5 < 3]
-        goals = {"train": train, "validation": final[3::5], "test": final[4::5]}[split]
-        return [f"{goal}-{number}" for number in range(160) for goal in goals]
+        kinds = (("mug", "axe", "cart"), ("bar", "rod", "box"))
+        final, parts = ([f"{m}_{thing}" for m in self.MATERIALS.split() for thing in things] for things in kinds)
+        train = 5 * (final[::5] + final[1::5] + final[2::5]) + parts
+        goals = {"train": 64 * train, "validation": 160 * final[3::5], "test": 160 * final[4::5]}[split]
+        return [f"{goal}-{number}" for number, goal in enumerate(goals)]
 
     def begin(self, task: str) -> tuple[str, str]:
         """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes and which are shown."""
@@ -388,15 +397,16 @@ class Craft(World):
         powder, bar = rng.choice(("coal", "sand", "salt")), f"{m} bar"
         inputs = {"bar": [m, powder], "rod": [powder, m], "box": [bar, powder], "mug": [m, powder]}
         inputs |= {"axe": [bar, f"{m} rod"], "cart": [f"{m} box", bar]}
-        made = [Recipe(f"{m} {p}", rng.randint(2, 4), {n: rng.randint(1, 2) for n in inputs[p]}) for p in inputs]
-        self.gettable, goal, shown, needed = {m, powder}, f"{m} {match[2]}", [], {f"{m} {match[2]}"}
-        for recipe in reversed(made):
-            if recipe.output in needed:
-                shown.append(recipe)
-                needed |= recipe.inputs.keys()
-        others = [recipe for recipe in made if recipe not in shown]
-        shown += rng.sample(others, min(len(others), rng.randint(0, 2)))  # to distract
-        return self.open(goal, {r.output: [r] for r in made}, rng.sample([*map(str, shown)], len(shown)))
+        made, needed = {}, {f"{m} {match[2]}"}
+        for product, names in inputs.items():  # amounts vary so much that guessing is hopeless, and reading is learned
+            amounts = {name: rng.randint(1, 9 if name in (m, powder) else 2) for name in names}
+            made[f"{m} {product}"] = Recipe(f"{m} {product}", rng.randint(2, 9), amounts)
+        for name in reversed(made):
+            needed.update(made[name].inputs if name in needed else ())
+        others = [name for name in made if name not in needed]
+        shown = [*needed & made.keys(), *rng.sample(others, min(len(others), rng.randint(0, 2)))]  # to distract
+        self.gettable, ways = {m, powder}, {name: [recipe] for name, recipe in made.items()}
+        return self.open(f"{m} {match[2]}", ways, [str(made[name]) for name in rng.sample(sorted(shown), len(shown))])
 
     def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
         """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""
@@ -414,12 +424,10 @@ class Craft(World):
         if action == "inventory":
             held = ", ".join(f"{n} {thing}" for thing, n in self.inventory.items())
             return f"Inventory: {held or 'You are not carrying anything'}"
-        match = re.fullmatch(r"craft (?:[0-9]+ )?(.+?) using ([0-9]{1,9} [^,]+(?:, ?[0-9]{1,9} [^,]+)*)", action)
+        match = re.fullmatch(r"craft (?:[0-9]+ )?(.+?) using ([1-9]\d{0,8} [^,]+(?:, ?[1-9]\d{0,8} [^,]+)*)", action)
         if not match:
             return "Could not execute that"
-        spent: Counter[str] = Counter()
-        for n, thing in re.findall(r"([0-9]+) ([^,]+)", match[2]):
-            spent[thing] += int(n)
+        spent = sum((Counter({thing: int(n)}) for n, thing in re.findall("([0-9]+) ([^,]+)", match[2])), Counter())
         if not spent <= self.inventory:
             return "Could not find enough items to craft that"
         recipe = next((recipe for recipe in self.ways.get(match[1], ()) if recipe.inputs == spent), None)
@@ -431,20 +439,14 @@ class Craft(World):
         return f"Crafted {recipe.count} {recipe.output}"
 
     def expert(self) -> list[str] | None:
-        """The shortest actions from here to the goal: a get for each thing that is short, a craft for each batch."""
-        if self.done:
-            return []
+        """All crafts that are left, in the order of the recipes, each behind a get for every thing it is short of."""
         # From the last recipe to the first, all demand for a thing is known when its own comes: batches are forced.
-        demand, batches, actions = Counter({self.goal: 1}), [], []
+        demand, batches = Counter({self.goal: 1}), []
         for (recipe,) in reversed(self.ways.values()):
             for _ in range(math.ceil((demand[recipe.output] - self.inventory[recipe.output]) / recipe.count)):
                 demand.update(recipe.inputs)
                 batches.append(recipe)
-        gets = demand - self.inventory
-        for recipe in reversed(batches):
-            short = [name for name in recipe.inputs if name in gets and name in self.gettable]
-            actions += [*(f"get {gets.pop(name)} {name}" for name in short), str(recipe)]
-        return actions
+        return errands(batches[::-1], self.inventory)
 
     def choices(self) -> list[str]:
         """Get or craft what the prompt shows, in amounts that recipes name."""
@@ -457,8 +459,7 @@ class Craft(World):
 def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
     """The index of the first action after which the way to the goal did not get shorter; None if there is none.
 
-    This is the truth that the judge is measured against, in hindsight: it knows where everything is.  Actions that
-    the world never sees (none, or the agent's `revise`) are passed over.  Only the warm-up and measurement ask.
+    The truth that the judge is measured against, in hindsight.  Turns that no world sees (`revise`) are passed over.
     """
     world.reset(options={"task": task})
     distance = len(world.expert())

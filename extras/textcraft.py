@@ -22,7 +22,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from envs import Craft, Recipe, UserError
+from envs import Craft, Recipe, UserError, errands
 
 
 @dataclasses.dataclass
@@ -30,6 +30,11 @@ class TaggedRecipe(Recipe):
     """A recipe of which an input may be a tag, the `group` of outputs, that any of them stands for."""
 
     group: str = ""
+
+    def renamed(self, alias: dict[str, str]) -> TaggedRecipe:
+        """The same recipe with every name replaced by its alias."""
+        inputs = {alias[name]: n for name, n in self.inputs.items()}
+        return TaggedRecipe(alias[self.output], self.count, inputs, alias.get(self.group, ""))
 
 
 class Book:
@@ -51,7 +56,7 @@ class Book:
                     self.ways.setdefault(r.output, []).append(Recipe(r.output, r.count, inputs))
                     if self.recipes[-1:] != [r]:
                         self.recipes.append(r)
-        self.commands = cache(self._commands)  # a search asks for the same goal at every simulation
+        self.shown = cache(self._shown)  # a search asks for the same goal at every simulation
         links = {goal: [name for way in ways for name in way.inputs] for goal, ways in self.ways.items()}
         self.parts = set().union(*links.values())  # whatever something is made from
         self.gettable = self.parts - self.ways.keys()
@@ -66,44 +71,64 @@ class Book:
         parts = (part for way in self.ways.get(name, ()) for part in way.inputs)
         return name == other or any(self._needs(part, other) for part in parts)
 
-    def _commands(self, goal: str) -> tuple[list[str], list[str]]:
-        """The commands a prompt for `goal` must show, and those that may distract: other uses of their inputs."""
+    def _shown(self, goal: str) -> tuple[list[TaggedRecipe], list[TaggedRecipe]]:
+        """The recipes a prompt for `goal` must show, and those that may distract: other uses of their inputs."""
         names, needed = [goal], []
         for name in names:  # grows as it is walked
             found = [r for r in self.recipes if r.output in self.members.get(name, [name])]
-            needed += [text for text in map(str, found) if text not in needed]
+            needed += [r for r in found if r not in needed]
             names += sorted({part for r in found for part in r.inputs}.difference(names))
-        uses = [str(r) for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
-        return needed, [text for text in uses if text not in needed]
+        uses = [r for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
+        return needed, [r for r in uses if r not in needed]
+
+    def renamed(self, shown: Sequence[TaggedRecipe], rng: random.Random) -> tuple[Book, dict[str, str]]:
+        """A book of some of these recipes alone in which everything goes by another's name; and name -> alias.
+
+        What can be made there never goes by the name of a held-out goal.
+        """
+        recipes = [recipe for recipe in self.recipes if any(recipe is other for other in shown)]
+        made = sorted({recipe.output for recipe in recipes} | (self.parts & self.members.keys()))
+        names = sorted(self.parts.union(self.goals))
+        held_out = {goal for name in HELD_OUT for goal in splits(self)[name]}
+        alias = dict(zip(made, rng.sample([name for name in names if name not in held_out], len(made)), strict=True))
+        got = sorted({name for recipe in recipes for name in recipe.inputs}.difference(made))
+        left = [name for name in names if name not in alias.values()]
+        alias |= zip(got, rng.sample(left, len(got)), strict=True)
+        return Book([recipe.renamed(alias) for recipe in recipes]), alias
 
     def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
-        """The shortest actions that craft `goal` from here: a get per thing that is short, a craft per batch.
+        """The shortest actions that craft `goal` from here: `envs.errands` of the batches for which they are fewest.
 
         None if they are more than 100.  The minimum is exact, by branch and bound over the way of every batch from
         the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
         """
-        best, gets, fewest = [], Counter(), 101
+        best: list[str] | None = None
+        missing = self.gettable - inventory.keys()  # a batch that takes one of these has a get of its own
 
-        def search(demand: Counter[str], batches: list[Recipe]) -> None:
-            nonlocal best, gets, fewest
-            short = demand - inventory
-            bound = len(batches) + sum(math.ceil(n / self.most.get(name, n)) for name, n in short.items())
-            if bound >= fewest:
+        @cache
+        def least(name: str) -> int:
+            return min(map(actions_for, self.ways[name]))
+
+        def actions_for(way: Recipe) -> int:
+            return 1 + len(missing.intersection(way.inputs))
+
+        def search(demand: Counter[str], batches: list[Recipe], bound: int) -> None:
+            nonlocal best
+            short = {name: n for name, n in (demand - inventory).items() if name in self.ways}
+            left = sum(math.ceil(n / self.most[name]) * least(name) for name, n in short.items())
+            if (best is not None and bound + left >= len(best)) or bound + left > 100:
                 return
-            craftable = short.keys() & self.ways.keys()
-            if not craftable:
-                best, gets, fewest = batches, short, bound
+            if not short:
+                actions = errands(batches[::-1], inventory)
+                best = actions if best is None or len(actions) < len(best) else best
                 return
-            top = max(craftable, key=self.rank.__getitem__)  # nothing yet to be made will ask for more of it
+            top = max(short, key=self.rank.__getitem__)  # no later batch asks for more of it
             for way in self.ways[top]:
-                search(demand + Counter(way.inputs) - Counter({top: way.count}), [*batches, way])
+                rest = demand + Counter(way.inputs) - Counter({top: way.count})
+                search(rest, [*batches, way], bound + actions_for(way))
 
-        search(Counter({goal: 1}), [])
-        actions = []
-        for way in reversed(best):
-            actions += [f"get {gets.pop(name)} {name}" for name in way.inputs if name in gets]
-            actions.append(str(way))
-        return actions or None
+        search(Counter({goal: 1}), [], 0)
+        return best if best and len(best) <= 100 else None
 
 
 @cache
@@ -152,6 +177,28 @@ def read_recipe(data: dict[str, Any]) -> TaggedRecipe | None:
     return TaggedRecipe(name(data["result"]), count, Counter(map(name, fields)), group)
 
 
+HELD_OUT = {"test": (31, 41, 25, 3), "validation": (15, 28, 15, 2)}  # goals of depth 1, 2, 3, 4
+
+
+@cache
+def splits(book: Book) -> dict[str, list[str]]:
+    """The goals of each split.  None stands in two, or takes more steps than an episode has.
+
+    What goes into something else is not held out, so that no held-out goal is crafted on the way to another.
+    Within a depth a hash of the name decides, so that a split is no stretch of the alphabet.
+    """
+    plans = {goal: book.plan(goal, Counter()) for goal in book.goals}
+    left = [goal for goal, plan in plans.items() if plan and len(plan) <= Craft.step_limit]
+    left.sort(key=lambda goal: hashlib.sha256(goal.encode()).hexdigest())
+    goals = {}
+    for name, shares in HELD_OUT.items():
+        final = [goal for goal in left if goal not in book.parts]
+        levels = ([g for g in final if book.goals[g] == depth][:n] for depth, n in enumerate(shares, 1))
+        goals[name] = list(itertools.chain(*levels))
+        left = [goal for goal in left if goal not in goals[name]]
+    return goals | {"train": left}
+
+
 class TextCraft(Craft):
     """The benchmark: 544 goals from Minecraft's recipes, 100 of them held out, of the depths the paper tests on.
 
@@ -159,8 +206,7 @@ class TextCraft(Craft):
     """
 
     name = "textcraft"
-    HELD_OUT: ClassVar = {"test": (31, 41, 25, 3), "validation": (15, 28, 15, 2)}  # goals of depth 1, 2, 3, 4
-    NUMBERS: ClassVar = {"train": 12, "validation": 1, "test": 1}  # tasks for each goal
+    NUMBERS: ClassVar = {"train": 40, "validation": 1, "test": 1}  # tasks for each goal
     DISTRACTORS = 10
 
     def __init__(self, folder: str | None = None) -> None:
@@ -173,40 +219,33 @@ class TextCraft(Craft):
         return " ".join((Craft.words, *map(str, self.book.recipes)))
 
     def tasks(self, split: str) -> Sequence[str]:
-        """The goals of the split, each under several numbers.  No goal stands in two splits or exceeds the step limit.
-
-        What goes into something else is not held out, so that no held-out goal is crafted on the way to another.
-        Within a depth a hash of the name decides, so that a split is no stretch of the alphabet.
-        """
-        book = self.book
-        plans = {goal: book.plan(goal, Counter()) for goal in book.goals}
-        left = [goal for goal, plan in plans.items() if plan and len(plan) <= self.step_limit]
-        left.sort(key=lambda goal: hashlib.sha256(goal.encode()).hexdigest())
-        splits = {"train": left}
-        for name, shares in self.HELD_OUT.items():
-            final = [goal for goal in left if goal not in book.parts]
-            levels = ([g for g in final if book.goals[g] == depth][:n] for depth, n in enumerate(shares, 1))
-            splits[name] = list(itertools.chain(*levels))
-            left[:] = [goal for goal in left if goal not in splits[name]]
-        return [f"{g.replace(' ', '_')}-{number}" for number in range(self.NUMBERS[split]) for g in splits[split]]
+        """The goals of the split, each under several numbers."""
+        goals = splits(self.book)[split]
+        return [f"{goal.replace(' ', '_')}-{number}" for number in range(self.NUMBERS[split]) for goal in goals]
 
     def begin(self, task: str) -> tuple[str, str]:
-        """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands."""
+        """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands.
+
+        Under an odd number, in training alone, every thing goes by another's name: recipes must be read.
+        """
         match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
         goal, book = match[1].replace("_", " ") if match else "", self.book
         if goal not in book.goals:
             example = min(book.goals).replace(" ", "_")
             raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
-        needed, others = book.commands(goal)
         rng = random.Random(f"{self.name} {task}")
-        commands = needed + rng.sample(others, min(len(others), self.DISTRACTORS))
-        rng.shuffle(commands)
-        self.gettable = book.gettable
-        return self.open(goal, book.ways, commands)
+        needed, others = book.shown(goal)
+        shown = needed + rng.sample(others, min(len(others), self.DISTRACTORS))
+        rng.shuffle(shown)
+        if int(match[2]) % 2:
+            book, alias = book.renamed(shown, rng)
+            goal, shown = alias[goal], [recipe.renamed(alias) for recipe in shown]
+        self.gettable, self.playing = book.gettable, book
+        return self.open(goal, book.ways, [*map(str, shown)])
 
     def expert(self) -> list[str] | None:
-        """The shortest actions from here to the goal; nothing is ever lost for good, as it can be got again."""
-        return [] if self.done else self.book.plan(self.goal, self.inventory)
+        """The shortest way from here to the goal; nothing is ever lost for good, as it can be got again."""
+        return [] if self.done else self.playing.plan(self.goal, self.inventory)
 
 
 def make_world(option: str) -> Callable[[], TextCraft]:
