@@ -8,9 +8,8 @@ Read in order: `Step` and `Trajectory` (data), `Episode` (a world and the trajec
 (messages -> tokens and labels), `Dialogues` (a batch of running conversations on one key-value cache), `Actor`, `play`.
 `python agent_r.py CHECKPOINT` lets one watch a trained agent.
 
-Changed from the released code: the revision turn is `Action: revise`, not `wait`, which is a real action of
-ScienceWorld; a verdict is read from the last line alone, where the released code searches the whole answer and takes
-"not good" for good; a context that overflows ends the episode, where the released code cuts observations out.
+Changed from the released code: the revision turn is `revise`, not `wait`, a real action of ScienceWorld; a verdict is
+read from the last line alone, not found anywhere ("not good"); a context that overflows ends the episode uncut.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.utils.logging import disable_progress_bar
 
-from envs import UserError, World, command, make_world
+from envs import UserError, World
 
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant turns only)}
 
@@ -517,14 +515,7 @@ def show(trajectory: Trajectory, marked: Iterable[bool] = ()) -> str:
     return "\n".join(lines)
 
 
-def main(checkpoint: str, *, env: str = "lab", task: str = "") -> None:
-    """Let the agent in the folder CHECKPOINT play a test task; its revisions are marked."""
-    disable_progress_bar()  # loading a small model is no news
-    make = make_world(env)
-    (played,) = play(Actor.load(checkpoint), make, [(task or make().tasks("test")[0], ())], batch_size=1)
-    print(show(played, [step.action == REVISE for step in played.steps]))
-    print(f"task {played.task}, score {played.score:.2f}")
-
-
 if __name__ == "__main__":
-    sys.exit(command(main))
+    from extras import show
+
+    sys.exit(show.command(show.watch))

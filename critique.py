@@ -5,13 +5,12 @@ there on; the first it calls Bad is the transition point t'.  The revision traje
 including t', a revision thought, and the good actions after the shared node: the agent sees itself err,
 notices, and goes another way.
 
-Read in order: `pair_leaves`, `first_error`, `find_first_errors`, `splice`, `execute`, `build_examples`, `measure`.
+Read in order: `pair_leaves`, `find_first_errors`, `splice`, `execute`, `revision_examples`, `measure`.
 `python critique.py` shows one revision.
 
-Changed from the released code: it pairs any two leaves by their gap in score, and in a quarter of the pairs of one
-scripted run the cut fell inside the shared prefix; here every pair has its own shared node and judging starts behind
-it.  Ours beside the paper's: `execute`, which replays a splice in the world, since a good suffix that was recorded at
-the shared node cannot always be carried out from where the error led.
+Changed from the released code, which pairs any two leaves by their gap in score and may cut inside the shared prefix:
+every pair has its own shared node, and judging starts behind it.  Ours beside the paper's: `execute`, which replays a
+splice in the world, since what was good at the shared node cannot always be carried out from where the error led.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tqdm import tqdm
 
 import agent_r
 from agent_r import BAD, GOOD, REVISE, Actor, Episode, Message, Step, Trajectory, parse_verdict, play, show
-from envs import UserError, World, command, make_world
+from envs import World
 from envs import first_error as true_first_error
 from mcts import Node, Tree
 
@@ -164,33 +163,72 @@ def verified_splice(
     return None
 
 
-def build_examples(
-    actor: Actor, trees: Sequence[Tree], make_world: Callable[[], World], alpha: float, beta: float, pairs: int,
-    splice_kind: str, rng: random.Random, iteration: int,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The dataset of one iteration: (examples, figures).
+CRITICS = ("actor", "end", "random", "truth")  # who finds the first error: the first is the paper's
 
-    Revision examples come from at most `pairs` bad leaves a tree, good examples are at most `pairs` good leaves a
-    tree.  `splice_kind` is "paper" (every splice as it is written) or "verified".  The figures are
-    `revision_length`, the mean number of bad steps behind the shared node, t' included (Figure 5);
-    `executable_share`, of the paper's splices; and `counts` of what was kept, and of what was dropped and why.
+
+def criticise(
+    critic: str, actor: Actor, bads: Sequence[Trajectory], starts: Sequence[int], make_world: Callable[[], World],
+    rng: random.Random,
+) -> list[int | None]:
+    """T' of each bad trajectory, from `starts[i]` on, by one of `CRITICS`; None if it finds none there.
+
+    The actor judges.  To compare with: the last step (Direct-Revision, Table 2), any step, or the truth.
     """
+    if critic == "actor":
+        return find_first_errors(actor, bads, starts)
+    if critic == "end":
+        return [len(bad.steps) - 1 for bad in bads]
+    if critic == "random":
+        return [rng.randrange(start, len(bad.steps)) for bad, start in zip(bads, starts, strict=True)]
+    found = [true_first_error(make_world(), bad.task, [step.action for step in bad.steps]) for bad in bads]
+    return [None if t is None or t < start else t for t, start in zip(found, starts, strict=True)]
 
-    def record(kind: str, trajectory: Trajectory, flags: list[bool] | None = None) -> dict[str, Any]:
-        head = {"messages": trajectory.messages(flags), "kind": kind, "task": trajectory.task}
-        return {**head, "iteration": iteration, "score": trajectory.score}
 
+def example(kind: str, trajectory: Trajectory, iteration: int, flags: list[bool] | None = None) -> dict[str, Any]:
+    """A line of the dataset; `flags` are the loss flags of the steps, if they are not `Trajectory.learned`."""
+    head = {"messages": trajectory.messages(flags), "kind": kind, "task": trajectory.task}
+    return {**head, "iteration": iteration, "score": trajectory.score}
+
+
+def good_examples(trees: Sequence[Tree], alpha: float, pairs: int, rng: random.Random, iteration: int) -> list[Any]:
+    """At most `pairs` good leaves a tree."""
+    good = [[leaf for leaf in tree.leaves() if leaf.step and leaf.step.score >= alpha] for tree in trees]
+    drawn = [(tree, rng.sample(found, min(pairs, len(found)))) for tree, found in zip(trees, good, strict=True)]
+    return [example("good", tree.trajectory(leaf), iteration) for tree, leaves in drawn for leaf in leaves]
+
+
+def preference_examples(
+    trees: Sequence[Tree], alpha: float, beta: float, pairs: int, rng: random.Random, iteration: int
+) -> list[dict[str, Any]]:
+    """The data of ETO (Table 2): good trajectories, each with the bad one that it is preferred to as `rejected`."""
+    drawn = [(tree, bad, goods[0]) for tree in trees for bad, goods in pair_leaves(tree, alpha, beta, pairs, rng)]
+    return [
+        example("preference", tree.trajectory(good), iteration) | {"rejected": tree.trajectory(bad).messages()}
+        for tree, bad, good in drawn
+    ]
+
+
+def revision_examples(
+    actor: Actor, trees: Sequence[Tree], make_world: Callable[[], World], alpha: float, beta: float, pairs: int,
+    splice_kind: str, critic: str, rng: random.Random, iteration: int,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The revisions of one iteration, from at most `pairs` bad leaves a tree: (examples, figures).
+
+    `splice_kind` is "paper" (every splice as it is written) or "verified".  The figures are `revision_length`, the
+    mean number of bad steps behind the shared node, t' included (Figure 5); `executable_share`, of the paper's
+    splices; and `counts` of what was kept, and of what was dropped and why.
+    """
     drawn = [(tree, bad, goods) for tree in trees for bad, goods in pair_leaves(tree, alpha, beta, pairs, rng)]
     bads = [tree.trajectory(leaf) for tree, leaf, _ in drawn]
-    errors = find_first_errors(actor, bads, [shared_steps(leaf, goods[0]) for _, leaf, goods in drawn])
-    world, counts = make_world(), Counter(revision=0, good=0, dropped_no_error=0, dropped_not_executable=0)
+    starts = [shared_steps(leaf, goods[0]) for _, leaf, goods in drawn]
+    errors = criticise(critic, actor, bads, starts, make_world, rng)
+    world, counts = make_world(), Counter(revision=0, dropped_no_error=0, dropped_not_executable=0)
     examples, lengths, executable, made = [], [], [], defaultdict(list)  # made: the revisions of each tree so far
-    for (tree, leaf, nodes), bad, error in zip(drawn, bads, errors, strict=True):
+    for (tree, _, nodes), bad, shared, error in zip(drawn, bads, starts, errors, strict=True):
         if error is None:
             counts["dropped_no_error"] += 1
             continue
         thought = rng.choice(REVISION_THOUGHTS)
-        shared = shared_steps(leaf, nodes[0])
         kept = written = splice(bad, tree.trajectory(nodes[0]), shared, error, thought)
         executable.append(execute(world, written[0]) is not None)
         if splice_kind == "verified":
@@ -204,12 +242,7 @@ def build_examples(
         made[id(tree)].append(kept)
         lengths.append(error + 1 - shared)
         counts["revision"] += 1
-        examples.append(record("revision", *kept) | {"error": error})
-    for tree in trees:
-        good = [leaf for leaf in tree.leaves() if leaf.step and leaf.step.score >= alpha]
-        for leaf in rng.sample(good, min(pairs, len(good))):
-            counts["good"] += 1
-            examples.append(record("good", tree.trajectory(leaf)))
+        examples.append(example("revision", kept[0], iteration, kept[1]) | {"error": error})
     found = {"revision_length": mean(lengths), "executable_share": mean(executable), "counts": dict(counts)}
     return examples, found
 
@@ -230,43 +263,22 @@ def judged_episode(world: World, task: str, pool: Sequence[str], rng: random.Ran
 
     The expert acts, but one action in three is another: mostly one that might seem sensible where it stands, else
     one from anywhere (`pool`) or one from before.  An action is Good if it shortened the way to the goal.
+    In a world that knows only a gold path, one action in seven is put between those of the path, and is Bad.  If such
+    an episode ends below 1, a mistake may have spoilt the path: nothing is judged behind the first.
     """
-    if not hasattr(world, "expert"):
-        return judged_gold(world, task, pool, rng)
-    episode, verdicts = Episode(world, task), []
-    while not episode.done:
-        way, before = world.expert(), episode.trajectory.steps
-        action = way[0]
-        if rng.random() < 0.35:
+    episode, verdicts, gold = Episode(world, task), [], not hasattr(world, "expert")
+    way = world.gold() if gold else world.expert()
+    while way and not episode.done:
+        action, tried = way[0], [step.action for step in episode.trajectory.steps]
+        if rng.random() < (0.15 if gold else 0.35):
             kind = rng.random()
-            tried = [step.action for step in before] or pool
-            action = rng.choice(world.choices() if kind < 0.7 else pool if kind < 0.85 else tried)
+            action = rng.choice(world.choices() if kind < 0.7 else pool if kind < 0.85 else tried or pool)
         episode.act(f"Action: {action}")
-        left = world.expert()
+        left = way[action == way[0] :] if gold else world.expert()
         verdicts.append(GOOD if left is not None and len(left) < len(way) else BAD)
-    return verdict_messages(episode, verdicts)
-
-
-def judged_gold(world: World, task: str, pool: Sequence[str], rng: random.Random) -> list[Message]:
-    """The same for a world that knows a gold path from the start only: wrong actions are put into that path.
-
-    What lies on the path is Good, what was put in is Bad.  If the episode still ends at score 1, the verdicts hold;
-    if not, what was put in last may have spoilt the path, and only the steps up to the first Bad are judged.
-    """
-    episode, verdicts = Episode(world, task), []
-    for gold in world.gold():
-        wrong = [rng.choice(world.choices() if rng.random() < 0.7 else pool)] if rng.random() < 0.15 else []
-        for action, verdict in (*((action, BAD) for action in wrong if action != gold), (gold, GOOD)):
-            if not episode.done:
-                episode.act(f"Action: {action}")
-                verdicts.append(verdict)
-    if episode.trajectory.score < 1.0 and BAD in verdicts:
+        way = left
+    if gold and episode.trajectory.score < 1.0 and BAD in verdicts:
         del verdicts[verdicts.index(BAD) + 1 :]
-    return verdict_messages(episode, verdicts)
-
-
-def verdict_messages(episode: Episode, verdicts: Sequence[str]) -> list[Message]:
-    """The verifier's dialogue over the first actions of an episode, with these verdicts."""
     messages: list[Message] = []
     for t, verdict in enumerate(verdicts):
         messages.append({"role": "user", "content": episode.trajectory.judge_turn(t, first=t == 0)})
@@ -316,17 +328,14 @@ def failed_prefixes(
 def judge_figures(truth: Sequence[int | None], found: Sequence[int | None]) -> dict[str, float | None]:
     """The judge against the truth about the first error of each episode, None standing for none.
 
-    Of the episodes with an error: the shares in which the judge named that very step, and it or a neighbour, and
-    the share that always naming the best constant step would get.  `false_alarms` is the share of the episodes
-    without an error in which it called something Bad.
+    Of the episodes with an error: the shares in which the judge named that very step, and it or a neighbour.
+    `false_alarms` is the share of the episodes without an error in which it called something Bad.
     """
     wrong = [(t, f) for t, f in zip(truth, found, strict=True) if t is not None]
     right = [f for t, f in zip(truth, found, strict=True) if t is None]
-    constant = Counter(t for t, _ in wrong).most_common(1)
     return {
         "first_error_exact": mean(t == f for t, f in wrong),
         "first_error_within_1": mean(f is not None and abs(t - f) <= 1 for t, f in wrong),
-        "first_error_constant": constant[0][1] / len(wrong) if wrong else None,
         "false_alarms": mean(f is not None for f in right),
     }
 
@@ -362,33 +371,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[dict[str, Any], li
     return row, trajectories
 
 
-# --- a look at one revision
-
-def main(world: str = "lab") -> None:
-    """Print a failed episode of random choices, judged by the truth, and its revision, what is learned marked `*`."""
-    made = make_world(world)()
-    if not (hasattr(made, "expert") and hasattr(made, "choices")):
-        raise UserError(f"{world} cannot tell right from wrong at every step; lab, shop and craft can")
-    task, thought = made.tasks("test")[0], REVISION_THOUGHTS[0]
-    way = [Step(f"Action: {action}", action, "", 0.0) for action in Episode(made, task).world.expert()]
-    good = Episode(made, task, way).trajectory
-    for seed in range(1000):  # until one fails, after a good step or more, and can be mended
-        rng, bad = random.Random(seed), Episode(made, task, limit=8)
-        while not bad.done:
-            bad.act(f"Action: {rng.choice([*made.choices(), *(made.expert() or ())[:1] * 4])}")
-        failed = bad.trajectory
-        error = true_first_error(made, task, [step.action for step in failed.steps])
-        kept = error and verified_splice(made, failed, [(good, good.learned())], error, thought)
-        if kept and failed.score < 1.0:
-            break
-    else:
-        raise UserError(f"{world} let nothing fail that could be mended")
-    print(f"A failed episode (score {failed.score:.2f}), judged by the truth:\n{failed.opening}")
-    for t, step in enumerate(failed.steps):
-        verdict = GOOD if t < error else f"{BAD}, the first error" if t == error else "not judged"
-        print(f"  {step.reply}\n    {step.observation}  [{verdict}]")
-    print(f"\nIts revision (score {kept[0].score:.2f}); only what is marked * is learned:\n{show(*kept)}")
-
-
 if __name__ == "__main__":
-    sys.exit(command(main))
+    from extras import show
+
+    sys.exit(show.command(show.revise_one))

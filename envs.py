@@ -10,13 +10,10 @@ Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, d
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib
-import inspect
 import itertools
 import math
-import os
 import random
 import re
 import sys
@@ -506,45 +503,7 @@ def make_world(name: str, recipes: str | None = None) -> Callable[[], World]:
     return world_class
 
 
-# --- every module shows itself
-
-def command(function: Callable[..., None], words: Sequence[str] | None = None) -> int:
-    """Run a function as a program, its parameters the arguments; a user's mistake is one sentence and status 2."""
-    parser = argparse.ArgumentParser(description=function.__doc__)
-    for name, parameter in inspect.signature(function).parameters.items():
-        is_flag, must = parameter.kind is parameter.KEYWORD_ONLY, parameter.default is parameter.empty
-        optional = {} if is_flag or must else {"nargs": "?"}
-        parser.add_argument(f"--{name}" if is_flag else name, default=parameter.default, **optional)
-    try:
-        function(**vars(parser.parse_args(words)))
-    except UserError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    except (EOFError, KeyboardInterrupt):
-        print()
-    except BrokenPipeError:  # `python mcts.py | head` has read enough; what is left goes nowhere, also at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-def main(world: str = "", task: str = "") -> None:
-    """List the worlds, or play a task of one by hand; an empty line ends it."""
-    if not world:
-        for name, made in BUILT_IN.items():
-            print(f"{name}: {made.__doc__.splitlines()[0]}\n    for example {made().tasks('test')[0]}")
-        print(f"{', '.join(EXTRAS)}: see extras/\nmodule:Class: a world of your own")
-        return
-    played = make_world(world)()
-    observation, info = played.reset(options={"task": task or played.tasks("test")[0]})
-    print(f"{info['instruction']}\n{observation}")
-    over = False
-    while not over and (action := input("> ").strip()):
-        observation, _, terminated, truncated, info = played.step(action)
-        over = terminated or truncated
-        print(f"{observation}  [{'the end, ' if over else ''}score {info['score']:.2f}]")
-
-
 if __name__ == "__main__":
-    import envs  # as the module that a world of your own imports
+    from extras import show
 
-    sys.exit(envs.command(envs.main))
+    sys.exit(show.command(show.play_by_hand))

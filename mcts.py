@@ -14,9 +14,7 @@ world once per sampled action; here a leaf is replayed once, and an action is ca
 
 from __future__ import annotations
 
-import functools
 import math
-import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from agent_r import Actor, Dialogues, Episode, Step, Trajectory, advance, finish, open_dialogues, parse_action, together
-from envs import UserError, World, command, make_world
+from envs import World
 
 
 @dataclass(eq=False)
@@ -216,21 +214,7 @@ def show(tree: Tree) -> str:
     return "\n".join(lines)
 
 
-def main(world: str = "lab") -> None:
-    """Search a task of WORLD and print what was visited; the actor says at random what one might sensibly try."""
-    state, rng = make_world(world)(), random.Random(0)
-    if not hasattr(state, "choices"):
-        raise UserError(f"{world} does not know what one might sensibly try in it; lab, shop and craft do")
-
-    class Chance(Dialogues):
-        def replies(self, temperature: float, generator: torch.Generator | None = None) -> list[str]:  # noqa: ARG002
-            return [f"Action: {rng.choice(state.choices())}" for _ in self.mask]  # the one episode is in this state
-
-    actor = Actor.tiny(state.words)
-    actor.start = functools.partial(Chance, actor)
-    (tree,) = search(actor, lambda: state, state.tasks("train")[:1], 12, 4, 0.25, 1.0, torch.Generator(), max_depth=8)
-    print(show(tree))
-
-
 if __name__ == "__main__":
-    sys.exit(command(main))
+    from extras import show
+
+    sys.exit(show.command(show.search_one))

@@ -1,18 +1,12 @@
-"""The training: warm-up, masked fine-tuning, the eta mix, the iterations, and the command line.
+"""The training: warm-up, masked fine-tuning, the eta mix, the iterations, the baselines, and the command line.
 
-Agent-R is a loop of Phase I and Phase II.  In each iteration the present actor searches training tasks, its failures
-become revision trajectories, and it is fine-tuned on them with
+In each iteration (Phases I and II) the present actor searches training tasks, its failures become revision
+trajectories, and it is fine-tuned with L(theta) = eta * L(revision + good) + (1 - eta) * L(general), where `eta` is the
+share of agent data among the examples drawn for a batch, after AgentTuning, whose mix the paper takes over.
 
-    L(theta) = eta * L(revision + good) + (1 - eta) * L(general)
-
-where alpha, the score from which a trajectory counts as good, rises with the iterations.  `eta` is the share of
-agent data among the examples drawn for a batch, after AgentTuning, whose mix the paper takes over.
-
-A tiny model made here has no pretraining, so `warm_up_examples` stands in for an instruction-tuned model: an expert's
-demonstrations and judged steps of noisy episodes, which are the general data of the mix as well.  So the tiny judge
-is taught, not found.  After the warm-up nothing asks a world's truth but the measurements.
-
-Read in order: `Config`, the warm-up, `draw_batches` and `fine_tune`, `run`, the tables, the command line.
+A tiny model made here has no pretraining, so `general_data` stands in for an instruction-tuned model: demonstrations
+and judged steps of noisy episodes.  So the tiny judge is taught, not found.  After the warm-up nothing asks a world's
+truth but the measurements.  Read in order: `Config`, the warm-up, `fine_tune`, `run`, tables, the command line.
 """
 
 from __future__ import annotations
@@ -22,11 +16,13 @@ import dataclasses
 import functools
 import inspect
 import json
+import math
 import random
 import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +38,8 @@ from agent_r import OWN_WORDS, REVISE, Actor, Message, Trajectory, show
 from envs import UserError, World, make_world
 
 Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
-Source = tuple[Sequence[Encoded], float]  # examples, and their share of what is drawn for a batch
+Pair = tuple[list[int], Encoded, Encoded, float]  # ids of both, the good and the bad example, the reference's margin
+Source = tuple[Sequence[Encoded | Pair], float]  # examples, and their share of what is drawn for a batch
 
 
 @dataclasses.dataclass
@@ -51,7 +48,8 @@ class Config:
 
     env: str = "lab"  # worlds, separated by commas: lab, shop, craft, one of extras/, or module:Class
     model: str = ""  # folder of a checkpoint to start from; without it a tiny model is made and warmed up
-    method: str = "agent-r"  # agent-r, or optimal (good trajectories only)
+    method: str = "agent-r"  # or a baseline: bc (warm-up data only), optimal (good only), direct-revision, eto
+    critic: str = "actor"  # who finds the first error: the actor; or end (the last step), random, truth
     splice: str = "verified"  # verified (keep a splice only if the world can execute it) or paper (keep all)
     iterations: int = 3  # how many times to search and train
     tasks: int = 1000  # training tasks searched in an iteration, over all worlds
@@ -62,6 +60,7 @@ class Config:
     alpha: str = "0.5,0.7,1.0"  # score of a good trajectory at least; one, or one per iteration
     beta: float = 0.2  # a good trajectory's score exceeds a bad one's by more than this
     eta: float = 0.2  # share of agent data in the training mix
+    dpo_beta: float = 0.1  # how far eto may leave its reference
     pairs: int = 4  # revision trajectories, and good ones, per tree at most
     temperature: float = 1.0  # of the actor while searching; evaluation is greedy
     steps: int = 1000  # optimisation steps in an iteration
@@ -88,6 +87,10 @@ TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024,
 }
+LONGER: dict[str, Any] = {  # reading a page or a recipe is learned late, and from many different ones
+    "layers": 3, "lr": 2e-3, "warmup_steps": 5000, "warmup_tasks": 12000, "judge_share": 0.3, "tasks": 2400,
+    "simulations": 5, "pairs": 3,
+}
 TINY_FOR: dict[str, dict[str, Any]] = {
     "textcraft": {
         "width": 128, "layers": 3, "tasks": 150, "eta": 0.5, "batch_size": 4096, "micro_batch": 4096, "steps": 250,
@@ -98,12 +101,18 @@ TINY_FOR: dict[str, dict[str, Any]] = {
         "batch_size": 4096, "micro_batch": 4096, "warmup_steps": 500, "warmup_tasks": 600, "judge_share": 0.25,
         "rollouts": 50,
     },
-    "several": {"tasks": 1500, "steps": 2700, "warmup_steps": 2400, "warmup_tasks": 9000},
+    "several": LONGER | {"tasks": 7200, "steps": 5400, "warmup_steps": 12000, "warmup_tasks": 36000},
+    "shop": LONGER,
+    "craft": LONGER,
 }
 CHOICES = {
-    "method": ("agent-r", "optimal"), "splice": ("verified", "paper"), "eval_split": ("validation", "test"),
+    "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,
+    "splice": ("verified", "paper"), "eval_split": ("validation", "test"),
     "device": ("auto", "cpu", "cuda", "mps"), "dtype": ("float32", "bfloat16"),
 }
+LIMITS = dict.fromkeys(("alpha", "beta", "eta", "judge_share"), (0, 1))  # of other numbers: from 1 on
+LIMITS |= dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed", "c_uct"), (0, math.inf))
+LIMITS |= dict.fromkeys(("lr", "temperature", "dpo_beta"), (1e-9, math.inf))
 
 
 def derive(config: Config, iteration: int, stage: str) -> random.Random:
@@ -172,7 +181,7 @@ def draw_batches(
     micro_batch = min(micro_batch, batch_size)
     per_step, ready = round(batch_size / micro_batch), []
 
-    def next_example() -> Encoded:
+    def next_example() -> Encoded | Pair:
         (k,) = rng.choices(range(len(sources)), shares)
         if not decks[k]:
             decks[k] = rng.sample(range(len(sources[k])), len(sources[k]))
@@ -182,10 +191,10 @@ def draw_batches(
         while len(ready) < per_step:
             # Sort a stretch of examples by length and cut it up: hardly any padding, and the mix stays as drawn.
             window = [next_example()]
-            while sum(len(ids) for ids, _ in window) < 16 * batch_size:
+            while sum(len(example[0]) for example in window) < 16 * batch_size:
                 window += [next_example() for _ in range(16)]
             cut: list[list[Encoded]] = [[]]
-            for example in sorted(window, key=lambda pair: len(pair[0])):
+            for example in sorted(window, key=lambda example: len(example[0])):
                 if cut[-1] and len(example[0]) * (len(cut[-1]) + 1) > micro_batch:
                     cut.append([])
                 cut[-1].append(example)
@@ -216,8 +225,42 @@ def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, t
     return ids.to(device), labels.to(device)
 
 
-def fine_tune(actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, lr: float, label: str) -> int:
-    """Full fine-tuning with AdamW on the mean loss of each batch's trained tokens; returns the tokens processed."""
+def imitation(actor: Actor, micro: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    """The summed loss of a micro-batch of examples, and the number of tokens that are learned."""
+    ids, labels = pad(micro, actor.device)
+    return masked_loss(actor.model, ids, labels), int((labels[:, 1:] != -100).sum())
+
+
+def margin(actor: Actor, good: Encoded, bad: Encoded) -> torch.Tensor:
+    """Log pi(good) - log pi(bad), over what the agent itself says in them."""
+    losses = [masked_loss(actor.model, *pad([example], actor.device)) for example in (good, bad)]
+    return losses[1] - losses[0]
+
+
+def dpo_loss(margins: torch.Tensor, reference: torch.Tensor, dpo_beta: float) -> torch.Tensor:
+    """-log sigmoid(dpo_beta * (margin - the reference's margin)), summed: the loss of DPO, on trajectories in ETO."""
+    return -torch.nn.functional.logsigmoid(dpo_beta * (margins - reference)).sum()
+
+
+def preference(actor: Actor, micro: Sequence[Pair], dpo_beta: float) -> tuple[torch.Tensor, int]:
+    """ETO's summed loss of a micro-batch of pairs, and their number."""
+    margins = torch.stack([margin(actor, good, bad) for _, good, bad, _ in micro])
+    return dpo_loss(margins, margins.new_tensor([pair[3] for pair in micro]), dpo_beta), len(micro)
+
+
+@torch.no_grad()
+def pair_up(actor: Actor, examples: Sequence[dict[str, Any]]) -> list[Pair]:
+    """ETO's pairs of a good and a bad trajectory; the actor as it is now is their reference."""
+    both = [encode(actor, [example["messages"], example["rejected"]]) for example in examples]
+    fitting = [pair for pair in both if len(pair) == 2]
+    return [(good[0] + bad[0], good, bad, float(margin(actor, good, bad))) for good, bad in fitting]
+
+
+def fine_tune(
+    actor: Actor, batches: Iterator[list[list[Any]]], steps: int, lr: float, label: str,
+    objective: Callable[[Actor, Sequence[Any]], tuple[torch.Tensor, int]] = imitation,
+) -> int:
+    """Full fine-tuning with AdamW on the mean of an objective over each batch; returns the tokens processed."""
     model = actor.model.train()
     if model.num_parameters() > 1e9:
         model.gradient_checkpointing_enable()
@@ -226,10 +269,14 @@ def fine_tune(actor: Actor, batches: Iterator[list[list[Encoded]]], steps: int, 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / rise, 1.0, 1.05 - i / steps))
     tokens = 0
     for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
-        trained = sum(label != -100 for micro in batch for _, labels in micro for label in labels[1:])
+        learned = 0
         for micro in batch:
-            (masked_loss(model, *pad(micro, actor.device)) / max(1, trained)).backward()
-            tokens += sum(len(ids) for ids, _ in micro)
+            loss, count = objective(actor, micro)
+            loss.backward()
+            learned += count
+            tokens += sum(len(example[0]) for example in micro)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        torch._foreach_div_(gradients, max(1, learned))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -269,14 +316,16 @@ def run(config: Config) -> list[dict[str, Any]]:
         folder.mkdir()
         if iteration:
             trees, examples = [], []
-            for name, make in worlds.items():
+            for name, make in worlds.items() if config.method != "bc" else ():
                 grown, built, found[name] = self_examples(config, actor, name, make, iteration, alphas[iteration - 1])
                 trees, examples = trees + grown, examples + built
             write_lines(folder / "trees.jsonl", map(mcts.to_record, trees))
             write_lines(folder / "data.jsonl", examples)
-            # All agent data so far, from the weights of the iteration before.
-            agent_data += encode(actor, [example["messages"] for example in examples])
-            mix = [(agent_data, config.eta), *((source, (1 - config.eta) * share) for source, share in general)]
+            if config.method == "eto":
+                mix: list[Source] = [(pair_up(actor, examples), 1.0)]
+            else:  # all agent data so far, from the weights of the iteration before
+                agent_data += encode(actor, [example["messages"] for example in examples])
+                mix = [(agent_data, config.eta), *((source, (1 - config.eta) * share) for source, share in general)]
             tokens = train_on(config, actor, mix, config.steps, iteration)
         for exam in exams:
             measured, trajectories = critique.measure(actor, exam, config.rollouts)
@@ -306,11 +355,18 @@ def self_examples(
     generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
     sampling = (config.simulations, config.branch, config.c_uct, config.temperature, generator)
     trees = mcts.search(actor, make, tasks, *sampling, batch_size=config.rollouts, max_depth=config.max_depth)
-    rng = derive(config, iteration, f"splice {name}")
-    thresholds = (alpha, config.beta, config.pairs)
-    examples, found = critique.build_examples(actor, trees, make, *thresholds, config.splice, rng, iteration)
-    if config.method == "optimal":
-        examples = [example for example in examples if example["kind"] == "good"]
+    rng, thresholds = derive(config, iteration, f"splice {name}"), (alpha, config.beta, config.pairs)
+    found: dict[str, Any] = {"revision_length": None, "executable_share": None, "counts": {}}
+    examples: list[dict[str, Any]] = []
+    if config.method in ("agent-r", "direct-revision"):
+        direct = config.method == "direct-revision"  # the whole failure, then the thought, then the good steps
+        how = ("paper", "end") if direct else (config.splice, config.critic)
+        examples, found = critique.revision_examples(actor, trees, make, *thresholds, *how, rng, iteration)
+    if config.method == "eto":
+        examples = critique.preference_examples(trees, *thresholds, rng, iteration)
+    else:
+        examples += critique.good_examples(trees, alpha, config.pairs, rng, iteration)
+    found["counts"] |= Counter(example["kind"] for example in examples)
     found["counts"]["dropped_too_long"] = len(examples) - len(encode(actor, [e["messages"] for e in examples]))
     return trees, examples, found
 
@@ -322,7 +378,9 @@ def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, it
         return 0
     torch.manual_seed(derive(config, iteration, "dropout").getrandbits(32))  # dropout knows no other generator
     batches = draw_batches(mix, steps, config.batch_size, config.micro_batch, derive(config, iteration, "batches"))
-    return fine_tune(actor, batches, steps, config.lr, f"training, iteration {iteration}")
+    prefers = config.method == "eto" and iteration
+    objective = functools.partial(preference, dpo_beta=config.dpo_beta) if prefers else imitation
+    return fine_tune(actor, batches, steps, config.lr, f"training, iteration {iteration}", objective)
 
 
 # --- what a person reads
@@ -376,20 +434,11 @@ def check(config: Config) -> list[float]:
         alphas = [float(part) for part in config.alpha.split(",")]
     except ValueError:
         raise UserError(f"--alpha {config.alpha}: must be numbers in [0, 1], separated by commas") from None
-    may_be_zero = ("max_depth", "iterations", "warmup_steps", "seed")
-    shares = {"beta": config.beta, "eta": config.eta, "judge_share": config.judge_share}
-    for field, value in [*shares.items(), *(("alpha", alpha) for alpha in alphas)]:
-        if not 0 <= value <= 1:
-            raise UserError(f"{flag(field)} {value}: must lie in [0, 1]")
-    for field in dataclasses.fields(Config):
-        value, least = getattr(config, field.name), int(field.name not in may_be_zero)
-        if field.type == "int" and value < least:
-            raise UserError(f"{flag(field.name)} {value}: must be at least {least}")
-    for field in ("lr", "temperature"):
-        if not 0 < getattr(config, field) < float("inf"):
-            raise UserError(f"{flag(field)} {getattr(config, field)}: must be a positive number")
-    if not 0 <= config.c_uct < float("inf"):
-        raise UserError(f"--c-uct {config.c_uct}: must be a number from 0 on")
+    numbers = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(Config) if field.type != "str"]
+    for field, value in [*numbers, *(("alpha", alpha) for alpha in alphas)]:
+        low, high = LIMITS.get(field, (1, math.inf))
+        if not low <= value <= high or value == math.inf:
+            raise UserError(f"{flag(field)} {value}: must be a number from {low} to {high}")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
@@ -404,19 +453,16 @@ def flag(field: str) -> str:
 
 def pick_device(name: str) -> str:
     """The device to compute on; `auto` takes a GPU if there is one.  Raises `UserError` for one that is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there[name]:
+    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    if name not in ("auto", *there):
         raise UserError(f"--device {name}: this machine has none; use --device cpu")
-    return name
+    return there[0] if name == "auto" else name
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records as JSON, one a line; the file appears when it is whole."""
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
+    part.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     part.replace(path)
 
 
@@ -424,20 +470,16 @@ def save_whole(actor: Actor, folder: Path) -> None:
     """Write a checkpoint beside its place and move it there once it is whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    try:
-        actor.save(part)
-    except SafetensorError as error:  # how its writer tells of a full disk
-        raise OSError(None, str(error), str(folder)) from error
+    actor.save(part)
     part.rename(folder)
-
-
-def fail(message: str) -> None:
-    """Refuse a command line."""
-    raise UserError(f"{message}; train.py --help lists the flags")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
     """The configuration: the defaults of `Config`, then the preset of `--tiny`, then the flags given."""
+
+    def fail(message: str) -> None:
+        raise UserError(f"{message}; train.py --help lists the flags")
+
     helps = dict(re.findall(r"^    (\w+): \w+ = .*?  # (.*)$", inspect.getsource(Config), re.MULTILINE))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--tiny", action="store_true", help="train a tiny model from nothing; any flag overrides")
@@ -463,8 +505,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except UserError as error:
         status, told = 2, error
-    except OSError as error:  # a full disk, a folder that may not be written
-        status, told = 2, f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+    except (OSError, SafetensorError) as error:  # a full disk, a folder that may not be written
+        name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+        status, told = 2, f"{name or 'a file'} cannot be written: {reason or error}"
     except KeyboardInterrupt:
         status, told = 130, "stopped; what was finished is in the folder of --out"
     print(f"train.py: {told}", file=sys.stderr)

@@ -226,7 +226,8 @@ class TextCraft(Craft):
     def begin(self, task: str) -> tuple[str, str]:
         """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands.
 
-        Under an odd number, in training alone, every thing goes by another's name: recipes must be read.
+        Under an odd number, in training alone, there are fewer distractors and every thing goes by another's name:
+        recipes must be read, and a small model learns to where there is little else to look at.
         """
         match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
         goal, book = match[1].replace("_", " ") if match else "", self.book
@@ -235,9 +236,11 @@ class TextCraft(Craft):
             raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
         rng = random.Random(f"{self.name} {task}")
         needed, others = book.shown(goal)
-        shown = needed + rng.sample(others, min(len(others), self.DISTRACTORS))
+        renamed = int(match[2]) % 2
+        most = rng.randint(0, self.DISTRACTORS) if renamed else self.DISTRACTORS
+        shown = needed + rng.sample(others, min(len(others), most))
         rng.shuffle(shown)
-        if int(match[2]) % 2:
+        if renamed:
             book, alias = book.renamed(shown, rng)
             goal, shown = alias[goal], [recipe.renamed(alias) for recipe in shown]
         self.gettable, self.playing = book.gettable, book

@@ -77,6 +77,7 @@ EXERCISES = (
         11, "critique", "failed_prefixes", "starts for the recovery measure", "Table 3", "`envs.first_error`, `Episode`"
     ),
     Exercise(12, "agent_r", "Trajectory.loops", "the share of repeated steps", "Figure 4", "`Step`, `REVISE`"),
+    Exercise(13, "train", "dpo_loss", "the loss of ETO on pairs", "Table 2, ETO", "`margin`, `preference`, `pair_up`"),
 )  # fmt: skip
 
 

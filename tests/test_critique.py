@@ -14,14 +14,18 @@ import envs
 import mcts
 from agent_r import Episode, Step, Trajectory
 from critique import (
+    CRITICS,
     REVISION_THOUGHTS,
-    build_examples,
+    criticise,
     demonstration,
     execute,
     find_first_errors,
+    good_examples,
     judge_figures,
     judged_episode,
     pair_leaves,
+    preference_examples,
+    revision_examples,
     shared_steps,
     splice,
 )
@@ -365,7 +369,11 @@ TREES = scripted_trees()
 
 def built(splice_kind, trees=TREES, alpha=0.5, pairs=4, actor=None, seed=0):
     actor = actor or ScriptedActor(lab_player)
-    return build_examples(actor, trees, Lab, alpha, 0.2, pairs, splice_kind, random.Random(seed), iteration=2)
+    rng = random.Random(seed)
+    revisions, found = revision_examples(actor, trees, Lab, alpha, 0.2, pairs, splice_kind, "actor", rng, iteration=2)
+    good = good_examples(trees, alpha, pairs, rng, iteration=2)
+    found["counts"]["good"] = len(good)
+    return revisions + good, found
 
 
 def actions_of(example):
@@ -547,8 +555,57 @@ def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_wo
         tree.root.children["won"] = Node(tree.root, Step("Action: won", "won", "done.", 1.0), done=True, visits=1)
         assert won.step.score < 1.0
     for kind in ("paper", "verified"):
-        _, found = build_examples(actor, trees, make_world, 1.0, 0.2, 4, kind, random.Random(0), 0)
+        how = (kind, "actor", random.Random(0), 0)
+        _, found = revision_examples(actor, trees, make_world, 1.0, 0.2, 4, *how)
         assert found["counts"]["dropped_no_error"] > 0, "the judge was asked; what it says is no verdict"
+
+
+# --- who finds the first error, and what ETO learns from
+
+
+def test_each_critic_finds_the_error_in_its_own_way(monkeypatch):
+    bads = [told(CUP, "go kitchen", "go garden", *BROKEN), told(CUP, *BROKEN)]
+    asked = []
+    monkeypatch.setattr(critique, "find_first_errors", lambda *given: asked.append(given) or [2, None])
+    actor, rng = object(), random.Random(0)
+    assert criticise("actor", actor, bads, [1, 0], Lab, rng) == [2, None]
+    assert asked == [(actor, bads, [1, 0])]
+    assert criticise("end", actor, bads, [1, 0], Lab, rng) == [4, 2]
+    assert criticise("truth", actor, bads, [0, 0], Lab, rng) == [0, 0], "the cup is in the garden: go kitchen is wrong"
+    assert criticise("truth", actor, bads, [1, 1], Lab, rng) == [None, None], "an error of the shared steps is no t'"
+    drawn = Counter(criticise("random", actor, bads, [1, 2], Lab, rng)[0] for _ in range(400))
+    assert set(drawn) == {1, 2, 3, 4}
+    assert min(drawn.values()) > 60
+    assert {criticise("random", actor, bads, [1, 2], Lab, rng)[1] for _ in range(20)} == {2}
+    assert len(asked) == 1
+    assert CRITICS == ("actor", "end", "random", "truth")
+
+
+def test_direct_revision_keeps_the_whole_failure():
+    rng = random.Random(0)
+    revisions, found = revision_examples(object(), TREES, Lab, 0.5, 0.2, 4, "paper", "end", rng, 1)
+    assert len(revisions) == found["counts"]["revision"] > 5
+    for revision in revisions:
+        actions = actions_of(revision)
+        tree = next(tree for tree in TREES if tree.task == revision["task"])
+        failures = [[step.action for step in tree.trajectory(leaf).steps] for leaf in tree.leaves() if leaf.step]
+        assert actions[: actions.index("revise")] in failures
+        assert revision["error"] == actions.index("revise") - 1
+
+
+def test_eto_learns_from_pairs_of_one_tree_that_differ_by_more_than_beta():
+    pairs = preference_examples(TREES, 0.5, 0.2, 4, random.Random(0), 3)
+    assert len(pairs) > 5
+    for pair in pairs:
+        tree = next(tree for tree in TREES if tree.task == pair["task"])
+        scores = {}
+        for leaf in tree.leaves():
+            scores[str([m["content"] for m in tree.trajectory(leaf).messages()])] = leaf.step.score
+        good, bad = (scores[str([m["content"] for m in messages])] for messages in (pair["messages"], pair["rejected"]))
+        assert pair["score"] == good >= 0.5
+        assert good - bad > 0.2
+        assert (pair["kind"], pair["iteration"]) == ("preference", 3)
+        assert all(m["loss"] for m in pair["rejected"][1::2]), "all that the agent said is made less likely"
 
 
 # --- the judge's lessons and its marks
@@ -578,7 +635,6 @@ def test_the_judges_marks_by_hand():
     assert judge_figures(truth, found) == {
         "first_error_exact": pytest.approx(1 / 5),
         "first_error_within_1": pytest.approx(3 / 5),
-        "first_error_constant": pytest.approx(3 / 5),  # always saying step 2
         "false_alarms": pytest.approx(1 / 3),
     }
 

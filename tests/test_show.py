@@ -13,6 +13,7 @@ import critique
 import envs
 import mcts
 from agent_r import REVISE, Step, Trajectory
+from extras import show
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def shown(capsys):
     """Run a main in this process; returns what it printed."""
 
     def run(main, *words):
-        assert envs.command(main, words) == 0
+        assert show.command(main, words) == 0
         return capsys.readouterr().out
 
     return run
@@ -34,7 +35,7 @@ def checkpoint(tmp_path_factory):
 
 
 def test_the_worlds_are_listed_each_with_a_task_that_can_be_played(shown):
-    told = shown(envs.main)
+    told = shown(show.play_by_hand)
     for name in envs.BUILT_IN:
         (task,) = re.search(rf"^{name}: .+\n    for example (\S+)$", told, re.MULTILINE).groups()
         envs.make_world(name)().reset(options={"task": task})
@@ -56,7 +57,7 @@ def typed(monkeypatch, *lines):
 
 def test_a_task_played_by_hand_ends_with_its_episode(shown, monkeypatch):
     typed(monkeypatch, "dance", "go kitchen", "take lamp", "go garden", "put lamp", "never asked for")
-    assert shown(envs.main, "lab", "lamp-kitchen-hall-0").splitlines()[2:] == [
+    assert shown(show.play_by_hand, "lab", "lamp-kitchen-hall-0").splitlines()[2:] == [
         "nothing happens.  [score 0.00]",
         "kitchen: lamp.  [score 0.25]",
         "taken.  [score 0.75]",
@@ -69,13 +70,13 @@ def test_an_expert_types_its_way_to_the_end(shown, monkeypatch):
     world, task = envs.Lab(), envs.Lab().tasks("test")[0]
     world.reset(options={"task": task})
     typed(monkeypatch, *world.expert(), "never asked for")
-    assert shown(envs.main, "lab").endswith("done.  [the end, score 1.00]\n")
+    assert shown(show.play_by_hand, "lab").endswith("done.  [the end, score 1.00]\n")
 
 
 @pytest.mark.parametrize("lines", [(), ("",), ("go hall",), ("go hall", "  ", "go garden")])
 def test_an_empty_line_or_the_end_of_the_file_ends_it_cleanly(shown, monkeypatch, lines):
     typed(monkeypatch, *lines)
-    assert "[the end" not in shown(envs.main, "lab")
+    assert "[the end" not in shown(show.play_by_hand, "lab")
 
 
 def test_a_world_of_ones_own_is_played_by_the_script_itself(tmp_path):
@@ -100,16 +101,16 @@ def test_a_world_of_ones_own_is_played_by_the_script_itself(tmp_path):
 
 
 def test_a_tree_is_grown_and_printed(shown):
-    told = shown(mcts.main, "craft").splitlines()
+    told = shown(show.search_one, "craft").splitlines()
     visits = [int(count) for count in re.findall(r"^  \S.* N=(\d+) Q=", "\n".join(told), re.MULTILINE)]
     assert sum(visits) == 12, "every simulation goes through a child of the root"
     assert sum("[ends, score" in line for line in told) > 5
-    assert shown(mcts.main, "craft").splitlines() == told, "the same every time"
+    assert shown(show.search_one, "craft").splitlines() == told, "the same every time"
 
 
 @pytest.mark.parametrize("world", envs.BUILT_IN)
 def test_a_failed_episode_is_judged_and_revised(shown, world):
-    failed, revision = shown(critique.main, world).split("\n\n")
+    failed, revision = shown(show.revise_one, world).split("\n\n")
     assert re.search(r"score 0\.\d\d", failed)
     verdicts = re.findall(r"\[(Good|Bad, the first error|not judged)\]$", failed, re.MULTILINE)
     error = verdicts.index("Bad, the first error")
@@ -132,26 +133,26 @@ def test_marked_steps_are_green_on_a_terminal(monkeypatch):
 
 def test_an_agent_plays_a_test_task(shown, checkpoint):
     first = envs.Lab().tasks("test")[0]
-    assert f"task {first}, score 0." in shown(agent_r.main, checkpoint)
-    assert "task cup-pantry-hall-9, score 0." in shown(agent_r.main, checkpoint, "--task", "cup-pantry-hall-9")
+    assert f"task {first}, score 0." in shown(show.watch, checkpoint)
+    assert "task cup-pantry-hall-9, score 0." in shown(show.watch, checkpoint, "--task", "cup-pantry-hall-9")
 
 
 @pytest.mark.parametrize(
     ("main", "words", "because"),
     [
-        (envs.main, ["moon"], "there is no such world"),
-        (envs.main, ["lab", "tidy-up"], "lab has no task 'tidy-up'"),
-        (mcts.main, ["moon"], "there is no such world"),
-        (mcts.main, ["test_show:Mute"], "test_show:Mute does not know"),
-        (critique.main, ["moon"], "there is no such world"),
-        (critique.main, ["test_show:Mute"], "test_show:Mute cannot tell"),
-        (agent_r.main, ["nowhere"], "there is no such folder"),
-        (agent_r.main, ["CHECKPOINT", "--env", "moon"], "there is no such world"),
-        (agent_r.main, ["CHECKPOINT", "--task", "tidy-up"], "lab has no task 'tidy-up'"),
+        (show.play_by_hand, ["moon"], "there is no such world"),
+        (show.play_by_hand, ["lab", "tidy-up"], "lab has no task 'tidy-up'"),
+        (show.search_one, ["moon"], "there is no such world"),
+        (show.search_one, ["test_show:Mute"], "test_show:Mute does not know"),
+        (show.revise_one, ["moon"], "there is no such world"),
+        (show.revise_one, ["test_show:Mute"], "test_show:Mute cannot tell"),
+        (show.watch, ["nowhere"], "there is no such folder"),
+        (show.watch, ["CHECKPOINT", "--env", "moon"], "there is no such world"),
+        (show.watch, ["CHECKPOINT", "--task", "tidy-up"], "lab has no task 'tidy-up'"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_one_sentence(capsys, checkpoint, main, words, because):
-    assert envs.command(main, [checkpoint if word == "CHECKPOINT" else word for word in words]) == 2
+    assert show.command(main, [checkpoint if word == "CHECKPOINT" else word for word in words]) == 2
     told = capsys.readouterr().err.split("\r")[-1]
     assert because in told
     assert told.count("\n") == 1

@@ -13,7 +13,7 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from doubles import first_bad, read_lines
+from doubles import first_bad, read_lines, tiny_actor
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -556,6 +556,8 @@ REFUSED = {
     "judge_share": (-0.5, 2.0),
     "lr": (0.0, -1.0, float("inf"), float("nan")),
     "temperature": (0.0, -1.0, float("nan")),
+    "dpo_beta": (0.0, -0.1, float("nan"), float("inf")),
+    "critic": ("judge", ""),
     "c_uct": (-0.1, float("nan"), float("inf")),
     **dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed"), (-1,)),
     **dict.fromkeys(("tasks", "simulations", "branch", "pairs", "steps", "batch_size", "micro_batch"), (0, -3)),
@@ -931,6 +933,70 @@ def test_optimal_learns_from_good_trajectories_alone_and_searches_the_same_trees
     assert {example["kind"] for example in data} == {"good"}
     assert optimal.weights(1) != small.weights(1)
     assert {row["method"] for row in optimal.rows} == {"optimal"}
+
+
+def test_bc_searches_nothing_and_trains_on_the_warm_up_data_for_as_long(small, tmp_path):
+    cloned = Run(tmp_path / "bc", changed(SMALL, method="bc", iterations=1))
+    assert cloned.weights(0) == small.weights(0)
+    assert cloned.bytes("trees.jsonl", "data.jsonl") == [b"", b""]
+    assert cloned.weights(1) not in (small.weights(0), small.weights(1))
+    assert cloned.rows[1]["trained_tokens"] == pytest.approx(small.rows[1]["trained_tokens"], rel=0.1)
+    assert cloned.rows[1]["revision_length"] is None
+
+
+def test_direct_revision_learns_the_thought_behind_whole_failures(small, tmp_path):
+    direct = Run(tmp_path / "direct", changed(SMALL, method="direct-revision", iterations=1))
+    assert direct.bytes("trees.jsonl")[0] == small.bytes("trees.jsonl")[0]
+    revisions = [example for example in direct.data(1) if example["kind"] == "revision"]
+    assert len(revisions) >= len([e for e in small.data(1) if e["kind"] == "revision"]) > 0
+    for example in revisions:
+        turns = [m["content"] for m in example["messages"][1::2]]
+        assert agent_r.parse_action(turns[example["error"] + 1]) == REVISE
+        assert not any(m["loss"] for m in example["messages"][1 : 2 * example["error"] + 2 : 2])
+    longest = max(example["error"] for example in revisions)
+    assert longest > max(e["error"] for e in small.data(1) if e["kind"] == "revision")
+
+
+def test_eto_prefers_the_good_to_the_bad_from_where_the_iteration_began(small, tmp_path):
+    eto = Run(tmp_path / "eto", changed(SMALL, method="eto", iterations=1, steps=30))
+    assert eto.bytes("trees.jsonl")[0] == small.bytes("trees.jsonl")[0]
+    data = eto.data(1)
+    assert {example["kind"] for example in data} == {"preference"}
+    assert eto.rows[1]["counts"]["preference"] == len(data) > 0
+    before, after = (agent_r.Actor.load(eto.folder / f"iteration-{i}" / "model") for i in (0, 1))
+    reference, now = ([pair[3] for pair in train.pair_up(actor, data)] for actor in (before, after))
+    gained = [b - a for a, b in zip(reference, now, strict=True)]
+    assert sum(gained) / len(gained) > 1.0, "good trajectories are likelier against bad ones than for the reference"
+    assert eto.rows[1]["trained_tokens"] > 0
+
+
+def test_a_margin_is_what_the_model_gives_the_words_of_the_agent_alone():
+    actor = tiny_actor()
+    asked = {"role": "user", "content": "you are in the hall."}
+    text = [asked, {"role": "assistant", "content": "Action: go garden", "loss": True}]
+    other = [text[0], {"role": "assistant", "content": "Action: take cup", "loss": True}]
+    good, bad = encode(actor, [text, other])
+
+    def told(ids, labels):
+        with torch.no_grad():
+            logs = torch.log_softmax(actor.model(torch.tensor([ids])).logits[0].double(), -1)
+        return sum(float(logs[i - 1, label]) for i, label in enumerate(labels) if label != -100)
+
+    assert float(train.margin(actor, good, bad).detach()) == pytest.approx(told(*good) - told(*bad), abs=1e-4)
+    (pair,) = train.pair_up(actor, [{"messages": text, "rejected": other}])
+    assert pair[0] == good[0] + bad[0], "tokens of both are processed"
+    assert pair[3] == pytest.approx(told(*good) - told(*bad), abs=1e-4)
+    loss, count = train.preference(actor, [pair, pair], 0.5)
+    assert (float(loss.detach()), count) == (pytest.approx(2 * math.log(2), abs=1e-5), 2), "at its reference"
+
+
+def test_a_pair_of_which_one_does_not_fit_is_dropped():
+    actor = tiny_actor()
+    text = [{"role": "user", "content": "hall."}, {"role": "assistant", "content": "Action: go garden", "loss": True}]
+    actor.max_length = len(encode(actor, [text])[0][0])
+    longer = [text[0], {"role": "assistant", "content": "Action: go garden garden", "loss": True}]
+    assert train.pair_up(actor, [{"messages": text, "rejected": longer}]) == []
+    assert len(train.pair_up(actor, [{"messages": text, "rejected": text}])) == 1
 
 
 def test_a_saved_model_scores_what_its_row_says(small, tmp_path):

@@ -149,9 +149,16 @@ RIGHT = {
             seen.append((step.action, step.observation))
         return repeated / counted if counted else 0.0
     """,
+    13: """
+        losses = torch.nn.functional.softplus(dpo_beta * (reference - margins))
+        return losses.sum()
+    """,
 }
 
-UCT, SELECT, BACK, SHARED, PAIR, ERROR, SPLICE, ENCODE, LOSS, MIX, RECOVERY, LOOPS = RIGHT.values()
+UCT, SELECT, BACK, SHARED, PAIR, ERROR, SPLICE, ENCODE, LOSS, MIX, RECOVERY, LOOPS, _ = RIGHT.values()
+DPO = """
+    return -torch.nn.functional.logsigmoid(dpo_beta * (margins - reference)).sum()
+"""
 
 WRONG = {
     1: {
@@ -450,5 +457,17 @@ WRONG = {
             LOOPS, ("repeated += 1", "repeated += 1 + (seen.count((step.action, step.observation)) == 1)")
         ),
         "no steps, no share": changed(LOOPS, (" if counted else 0.0", "")),
+    },    13: {
+        "the reference's margin the wrong way round": changed(DPO, ("margins - reference", "reference - margins")),
+        "no reference": changed(DPO, ("(margins - reference)", "margins")),
+        "dpo_beta left out": changed(DPO, ("dpo_beta * ", "")),
+        "divided by dpo_beta": changed(DPO, ("dpo_beta * (margins - reference)", "(margins - reference) / dpo_beta")),
+        "dpo_beta on the policy alone": changed(DPO, ("(margins - reference)", "margins - reference")),
+        "no minus": changed(DPO, ("return -", "return ")),
+        "no logarithm": changed(DPO, ("logsigmoid", "sigmoid")),
+        "log of the sigmoid in two steps": changed(DPO, ("logsigmoid(", "sigmoid("), (").sum()", ").log().sum()")),
+        "the mean over pairs": changed(DPO, (".sum()", ".mean()")),
+        "one logarithm for all pairs": changed(DPO, ("margins - reference)).sum()", "margins - reference).sum())")),
+        "a loss for each pair": changed(DPO, (".sum()", "")),
     },
 }
