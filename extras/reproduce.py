@@ -1,0 +1,321 @@
+"""The evidence: all methods, worlds, seeds and ablations, run side by side, and one report from what they left.
+
+    python -m extras.reproduce                   goes on where it stopped; needs hours
+    python -m extras.reproduce --report          the report alone, from what is there
+
+Every run is the command that the report names, in a process and on a thread of its own.  What it leaves is condensed
+to one small file, results/reproduce/NAME.json; the report knows nothing else.  A run that was cut off begins again.
+Intervals are 95 % bootstrap intervals over seeds and, within a seed, over tasks; differences are paired by task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from critique import mean
+from envs import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "results" / "reproduce"
+WORLDS, METHODS = ("lab", "shop", "craft"), ("bc", "optimal", "direct-revision", "eto", "agent-r")
+LEARNING_RATES = {"eto": ["--lr", "1e-4"]}  # each method's own, chosen on validation; the others keep the preset's
+ABLATIONS = {  # on lab: what differs from agent-r
+    "critic end": ["--critic", "end"],
+    "critic random": ["--critic", "random"],
+    "critic truth": ["--critic", "truth"],
+    "splice paper": ["--splice", "paper"],
+    "alpha rising": ["--alpha", "0.5,0.7,1.0"],
+    "eta 0.2": ["--eta", "0.2"],
+    "eta 0.5": ["--eta", "0.5"],
+    "simulations 3": ["--simulations", "3"],
+    "simulations 12": ["--simulations", "12"],
+}
+
+
+# --- running
+
+def plan(seeds: int) -> dict[str, list[str]]:
+    """The name of every run and its arguments, in the order in which they are run: whole seeds first."""
+    runs = {}
+    for seed in range(seeds):
+        for world, method in itertools.product(WORLDS, METHODS):
+            arguments = ["--env", world, "--method", method, "--seed", str(seed), *LEARNING_RATES.get(method, [])]
+            runs[f"{world} {method} {seed}"] = arguments
+    for seed, (name, changes) in itertools.product(range(min(3, seeds)), ABLATIONS.items()):
+        runs[f"lab {name} {seed}"] = ["--env", "lab", "--seed", str(seed), *changes]
+    for seed in range(min(3, seeds)):
+        runs[f"several agent-r {seed}"] = ["--env", ",".join(WORLDS), "--seed", str(seed)]
+    return runs
+
+
+def place(name: str) -> Path:
+    """The file that a finished run leaves."""
+    return FOLDER / f"{name.replace(' ', '-')}.json"
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """One run in a process of its own, condensed; raises `UserError` if it fails."""
+    folder = ROOT / "runs" / "reproduce" / name.replace(" ", "-")
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "train.py", "--tiny", *arguments, "--out", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise UserError(f"{name}: {(done.stderr.strip().splitlines() or ['it was stopped'])[-1]}")
+    place(name).parent.mkdir(parents=True, exist_ok=True)
+    part = place(name).with_suffix(".part")
+    part.write_text(json.dumps(condensed(folder, arguments)) + "\n", encoding="utf-8")
+    part.replace(place(name))
+    shutil.rmtree(folder)
+
+
+def condensed(folder: Path, arguments: list[str]) -> dict[str, Any]:
+    """Of a run's folder: the command's arguments, the rows, and the scores of each world's tasks by iteration."""
+    rows, episodes = (
+        [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("results.jsonl", "episodes.jsonl")
+    )
+    scores: dict[str, dict[str, list[float]]] = {}
+    for episode in episodes:  # the tasks are the same in every iteration, and in every run of a world and seed
+        of_world = scores.setdefault(episode["env"], {})
+        of_world.setdefault(str(episode["iteration"]), []).append(round(episode["score"], 3))
+    return {"arguments": arguments, "rows": rows, "scores": scores}
+
+
+def run_all(seeds: int, jobs: int, hours: float) -> None:
+    """Run what is missing, `jobs` at a time, beginning none after `hours`."""
+    missing = {name: arguments for name, arguments in plan(seeds).items() if not place(name).exists()}
+    end = time.monotonic() + 3600 * hours
+    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(missing), desc="runs", disable=None) as bar:
+
+        def work(name: str) -> None:
+            if time.monotonic() < end:
+                run(name, missing[name])
+            bar.update()
+
+        try:
+            for _ in pool.map(work, missing):
+                pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+# --- reading back
+
+Runs = dict[tuple[str, str], dict[int, Any]]  # (world, method or ablation) -> seed -> what its run left
+
+
+def read_back(seeds: int) -> Runs:
+    """The finished runs of the plan."""
+    runs: Runs = {}
+    for name in plan(seeds):
+        if place(name).exists():
+            world, rest = name.split(" ", 1)
+            label, _, seed = rest.rpartition(" ")
+            runs.setdefault((world, label), {})[int(seed)] = json.loads(place(name).read_text(encoding="utf-8"))
+    return runs
+
+
+def figure(left: dict[str, Any], world: str, name: str, iteration: int) -> float | None:
+    """One figure of a run's rows."""
+    (row,) = (r for r in left["rows"] if r["env"] == world and r["iteration"] == iteration)
+    return row[name]
+
+
+def last(left: dict[str, Any]) -> int:
+    """A run's last iteration."""
+    return max(row["iteration"] for row in left["rows"])
+
+
+def scores(left: dict[str, Any], world: str, iteration: int) -> np.ndarray:
+    """The score of every task, [tasks]."""
+    return np.array(left["scores"][world][str(iteration)])
+
+
+def interval(groups: list[list[np.ndarray]], draws: int = 2000) -> tuple[float, float, float]:
+    """Mean over worlds of the mean over seeds and tasks, and its 95 % bootstrap interval.
+
+    `groups[w][s]` holds the values of world w's tasks with seed s, [tasks]; worlds are fixed, seeds and tasks drawn.
+    """
+    rng, means = np.random.default_rng(0), []
+    for _ in range(draws):
+        of_worlds = []
+        for samples in groups:
+            chosen = [samples[i] for i in rng.integers(len(samples), size=len(samples))]
+            of_worlds.append(np.mean([values[rng.integers(len(values), size=len(values))].mean() for values in chosen]))
+        means.append(np.mean(of_worlds))
+    low, high = np.percentile(means, [2.5, 97.5])
+    middle = np.mean([np.mean([values.mean() for values in samples]) for samples in groups])
+    return float(middle), float(low), float(high)
+
+
+def told(groups: list[list[np.ndarray]]) -> str:
+    """Mean and interval, times 100."""
+    if not groups or not all(groups):
+        return "-"
+    middle, low, high = (100 * value for value in interval(groups))
+    return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def of_seeds(runs: Runs, world: str, label: str, name: str, iteration: int | None = None) -> list[np.ndarray]:
+    """A figure of every seed's row, each an array of one; seeds in which it does not apply are left out."""
+    lefts = runs.get((world, label), {}).values()
+    values = [figure(left, world, name, last(left) if iteration is None else iteration) for left in lefts]
+    return [np.array([value]) for value in values if value is not None]
+
+
+def of_tasks(runs: Runs, world: str, label: str, iteration: int | None = None) -> list[np.ndarray]:
+    """The scores of every seed's tasks."""
+    lefts = runs.get((world, label), {}).values()
+    return [scores(left, world, last(left) if iteration is None else iteration) for left in lefts]
+
+
+def gains(runs: Runs, world: str, label: str, other: str) -> list[np.ndarray]:
+    """For every seed that both have run, what `label` scores above `other`, task by task."""
+    ours, theirs = runs.get((world, label), {}), runs.get((world, other), {})
+    shared = sorted(ours.keys() & theirs.keys())
+    return [scores(ours[s], world, last(ours[s])) - scores(theirs[s], world, last(theirs[s])) for s in shared]
+
+
+# --- the report
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def report(seeds: int) -> str:
+    """The whole report; what was not run yet is a dash."""
+    runs = read_back(seeds)
+    if not runs:
+        raise UserError(f"{FOLDER} holds no finished run; python -m extras.reproduce makes them, in hours")
+    steps = range(1 + max(last(left) for lefts in runs.values() for left in lefts.values()))
+    done = ", ".join(f"{world} {label} {len(lefts)}" for (world, label), lefts in runs.items())
+    parts = ["# What was measured"]
+    parts.append(f"Made by `python -m extras.reproduce --report` from results/reproduce. Runs: {done}.")
+
+    parts.append("## Score after the last iteration, test tasks (the paper's Table 2)")
+    parts.append("Mean and 95 % interval, times 100.")
+    rows = [["before (iteration 0)"] + [told([of_tasks(runs, world, "agent-r", 0)]) for world in WORLDS]]
+    rows[0].append(told([of_tasks(runs, world, "agent-r", 0) for world in WORLDS]))
+    for method in METHODS:
+        groups = [of_tasks(runs, world, method) for world in WORLDS]
+        rows.append([method, *(told([group]) for group in groups), told(groups)])
+    parts.append(table(["method", *WORLDS, "average"], rows))
+    parts.append("What Agent-R scores above each baseline, paired by task:")
+    rows = []
+    for method in METHODS[:-1]:
+        groups = [gains(runs, world, "agent-r", method) for world in WORLDS]
+        rows.append([method, *(told([group]) for group in groups), told(groups)])
+    parts.append(table(["against", *WORLDS, "average"], rows))
+
+    for name, title in (
+        ("recovery", "Recovery: mean score from inside a failed prefix (Table 3)"),
+        ("loops", "Loops: share of repeated steps (Figure 4)"),
+    ):
+        parts += [f"## {title}", "Intervals over seeds."]
+        rows = [[method, *(told([of_seeds(runs, w, method, name)]) for w in WORLDS)] for method in METHODS]
+        for step in steps:
+            cells = [told([of_seeds(runs, world, "agent-r", name, step)]) for world in WORLDS]
+            rows.append([f"agent-r, iteration {step}", *cells])
+        parts.append(table(["method", *WORLDS], rows))
+
+    parts.append("## By iteration, Agent-R (Table 1, Figure 5)")
+    rows = []
+    for world, step in itertools.product(WORLDS, steps):
+        lefts = runs.get((world, "agent-r"), {}).values()
+        counts = [figure(left, world, "counts", step) or {} for left in lefts]
+        lengths = [float(v[0]) for v in of_seeds(runs, world, "agent-r", "revision_length", step)]
+        exact = told([of_seeds(runs, world, "agent-r", "first_error_exact", step)])
+        made = [mean(c[kind] for c in counts if kind in c) for kind in ("revision", "good")]
+        cells = ["-" if value is None else f"{value:.0f}" for value in made]
+        length = "-" if not lengths else f"{mean(lengths):.2f}"
+        rows.append([world, str(step), told([of_tasks(runs, world, "agent-r", step)]), *cells, length, exact])
+    headings = ["world", "iteration", "score", "revisions", "good", "revision length", "first error exact"]
+    parts.append(table(headings, rows))
+
+    parts.append("## One model on all worlds, or one for each (Table 6)")
+    several = [[scores(left, w, last(left)) for left in runs.get(("several", "agent-r"), {}).values()] for w in WORLDS]
+    single = [of_tasks(runs, world, "agent-r") for world in WORLDS]
+    rows = [["all together", *(told([group]) for group in several), told(several)]]
+    rows.append(["one for each", *(told([group]) for group in single), told(single)])
+    parts.append(table(["model", *WORLDS, "average"], rows))
+
+    parts.append("## Ablations on lab")
+    rows = []
+    for label in ("agent-r", *ABLATIONS):
+        cells = [told([of_seeds(runs, "lab", label, name)]) for name in ("recovery", "loops")]
+        gained = "" if label == "agent-r" else told([gains(runs, "lab", label, "agent-r")])
+        rows.append([label, told([of_tasks(runs, "lab", label)]), gained, *cells])
+    parts.append(table(["what differs", "score", "against agent-r", "recovery", "loops"], rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def pictures(seeds: int) -> None:
+    """Score, loops and revision length by iteration, a picture each; needs matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise UserError("the pictures need matplotlib: pip install matplotlib==3.10.8") from None
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "agent-r"  # the same picture is the same file
+    from matplotlib import pyplot
+
+    runs = read_back(seeds)
+    titles = {"score": "score", "loops": "share of repeated steps", "revision_length": "bad steps before a revision"}
+    for name, title in titles.items():
+        whole, axes = pyplot.subplots(1, len(WORLDS), figsize=(9, 3), sharey=name != "revision_length")
+        for axis, world in zip(axes, WORLDS, strict=True):
+            for method in METHODS:
+                lefts = runs.get((world, method), {}).values()
+                steps = range(1 + max((last(left) for left in lefts), default=-1))
+                found = [of_seeds(runs, world, method, name, step) for step in steps]
+                shown = [(step, float(np.mean(values))) for step, values in zip(steps, found, strict=True) if values]
+                if shown:
+                    axis.plot(*zip(*shown, strict=True), marker="o", label=method)
+            axis.set(title=world, xlabel="iteration", xticks=range(4))
+        axes[0].set_ylabel(title)
+        axes[-1].legend(fontsize="small")
+        whole.tight_layout()
+        whole.savefig(FOLDER.parent / f"{name}.svg", metadata={"Date": None})
+        pyplot.close(whole)
+
+
+def main() -> int:
+    """Run what is missing, then write results/report.md and its pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of each method and world")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side, a thread each")
+    parser.add_argument("--hours", type=float, default=8.0, help="no run is begun after that many hours")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    try:
+        if not given.report:
+            run_all(given.seeds, max(1, given.jobs), given.hours)
+        (FOLDER.parent / "report.md").write_text(report(given.seeds), encoding="utf-8")
+        pictures(given.seeds)
+    except UserError as error:
+        print(f"reproduce.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("reproduce.py: stopped; the finished runs are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

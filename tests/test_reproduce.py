@@ -1,0 +1,145 @@
+"""The evidence: what is run and what not again, what is kept of a run, the intervals, and the report."""
+
+import json
+
+import numpy as np
+import pytest
+
+from envs import UserError
+from extras import reproduce
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "results" / "reproduce")
+    reproduce.FOLDER.mkdir(parents=True)
+    return tmp_path
+
+
+def left(world, scores, seed=0, **figures):
+    """What a run leaves: `scores[k]` are those of iteration k; every figure is a list by iteration."""
+    rows = [
+        {"env": world, "iteration": k, "seed": seed, "counts": {"revision": 10 * k, "good": 5}}
+        | {name: values[k] for name, values in figures.items()}
+        for k in range(len(scores))
+    ]
+    return {"arguments": [], "rows": rows, "scores": {world: {str(k): s for k, s in enumerate(scores)}}}
+
+
+def put(name, run):
+    reproduce.place(name).write_text(json.dumps(run))
+
+
+def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
+    import train
+
+    plan = reproduce.plan(5)
+    compared = [f"{world} {method}" for world in reproduce.WORLDS for method in reproduce.METHODS]
+    methods = [name for name in plan if name.rsplit(" ", 1)[0] in compared]
+    assert len(methods) == 3 * 5 * 5
+    assert len(plan) == len(methods) + 3 * len(reproduce.ABLATIONS) + 3
+    configs = {name: train.parse(["--tiny", *arguments]) for name, arguments in plan.items()}
+    for config in configs.values():
+        train.check(config)
+    different = {str(config) for config in configs.values()}
+    assert len(different) == len(plan), "no two runs are alike"
+    assert {config.tasks for name, config in configs.items() if name in methods} == {800, 2400}
+    assert list(plan)[:15] == [f"{name} 0" for name in compared]
+
+
+def test_only_what_is_missing_is_run_and_none_is_begun_too_late(kept, monkeypatch):
+    ran = []
+    monkeypatch.setattr(reproduce, "plan", lambda seeds: {f"lab bc {seed}": [] for seed in range(4)})
+    monkeypatch.setattr(reproduce, "run", lambda name, arguments: ran.append(name))
+    put("lab bc 1", left("lab", [[1.0]]))
+    reproduce.run_all(4, jobs=2, hours=1.0)
+    assert sorted(ran) == ["lab bc 0", "lab bc 2", "lab bc 3"]
+    reproduce.run_all(4, jobs=2, hours=0.0)
+    assert len(ran) == 3
+
+
+def test_a_run_that_fails_is_told_by_its_name_and_leaves_nothing(kept):
+    (kept / "train.py").write_text("import sys; sys.exit('train.py: no luck today')")
+    with pytest.raises(UserError, match=r"lab bc 7: train\.py: no luck today"):
+        reproduce.run("lab bc 7", [])
+    assert not list(reproduce.FOLDER.iterdir())
+
+
+def test_of_a_run_only_rows_and_scores_are_kept_and_half_a_run_is_begun_again(kept):
+    script = """
+import json, pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out.mkdir()  # fails if what was left there was not cleared away
+rows = [{"env": "lab", "iteration": k, "score": k} for k in (0, 1)]
+episodes = [{"env": "lab", "iteration": k, "task": t, "score": k / 3} for k in (0, 1) for t in "ab"]
+for name, records in (("results", rows), ("episodes", episodes)):
+    (out / f"{name}.jsonl").write_text("".join(json.dumps(r) + chr(10) for r in records))
+"""
+    (kept / "train.py").write_text(script)
+    (kept / "runs" / "reproduce" / "lab-bc-0").mkdir(parents=True)
+    reproduce.run("lab bc 0", ["--env", "lab"])
+    run = json.loads(reproduce.place("lab bc 0").read_text())
+    assert run["arguments"] == ["--env", "lab"]
+    assert run["scores"] == {"lab": {"0": [0.0, 0.0], "1": [0.333, 0.333]}}
+    assert [row["score"] for row in run["rows"]] == [0, 1]
+    assert not (kept / "runs" / "reproduce" / "lab-bc-0").exists()
+
+
+def test_an_interval_holds_the_mean_and_is_as_wide_as_the_seeds_spread():
+    rng = np.random.default_rng(1)
+    samples = [rng.random(200) + shift for shift in rng.normal(0, 0.1, 40)]
+    middle, low, high = reproduce.interval([samples])
+    assert middle == pytest.approx(np.mean(samples))
+    assert low < middle < high
+    # The spread of a mean over seeds is theirs over the root of their number; tasks add next to nothing here.
+    assert high - low == pytest.approx(2 * 1.96 * np.std([s.mean() for s in samples]) / 40**0.5, rel=0.25)
+    # Seeds that are all alike differ by their tasks.
+    middle, low, high = reproduce.interval([[np.repeat([0.0, 1.0], 50)] * 4])
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / 400**0.5, rel=0.25)
+
+
+def test_an_average_over_worlds_weighs_each_alike():
+    middle, low, high = reproduce.interval([[np.full(10, 0.2)], [np.full(1000, 0.8)] * 4])
+    assert (middle, low, high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_differences_are_taken_task_by_task_between_like_seeds(kept):
+    put("lab agent-r 0", left("lab", [[0.0, 0.0], [1.0, 0.5]]))
+    put("lab agent-r 1", left("lab", [[0.0, 0.0], [1.0, 1.0]]))
+    put("lab bc 1", left("lab", [[0.0, 0.0], [0.0, 0.75]]))
+    runs = reproduce.read_back(5)
+    (gain,) = reproduce.gains(runs, "lab", "agent-r", "bc")
+    assert gain.tolist() == [1.0, 0.25]
+    assert reproduce.told([[gain]]).startswith("62.5 [")
+
+
+def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
+    figures = {"recovery": [0.0, 0.5], "loops": [0.4, 0.1], "revision_length": [None, 2.0]}
+    figures["first_error_exact"] = [0.9, 0.8]
+    for seed in (0, 1):
+        put(f"lab agent-r {seed}", left("lab", [[0.0] * 4, [1.0] * 4], seed, **figures))
+    told = reproduce.report(5)
+    assert "| agent-r | 100.0 [100.0, 100.0] | - | - | - |" in told
+    assert "| before (iteration 0) | 0.0 [0.0, 0.0] | - | - | - |" in told
+    assert "| lab | 1 | 100.0 [100.0, 100.0] | 10 | 5 | 2.00 | 80.0 [80.0, 80.0] |" in told
+    assert "| lab | 0 | 0.0 [0.0, 0.0] | 0 | 5 | - | 90.0 [90.0, 90.0] |" in told
+    assert "| agent-r, iteration 1 | 50.0 [50.0, 50.0] | - | - |" in told
+    assert "| eto | - | - | - | - |" in told
+
+
+def test_a_report_on_nothing_is_refused(kept):
+    with pytest.raises(UserError, match="no finished run"):
+        reproduce.report(5)
+
+
+def test_pictures_are_the_same_files_every_time(kept):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    figures = {"score": [0.0, 1.0], "loops": [0.4, 0.1], "revision_length": [None, 2.0]}
+    put("lab agent-r 0", left("lab", [[0.0] * 4, [1.0] * 4], **figures))
+    drawn = []
+    for _ in range(2):
+        reproduce.pictures(5)
+        drawn.append({path.name: path.read_bytes() for path in reproduce.FOLDER.parent.glob("*.svg")})
+    assert drawn[0].keys() == {"score.svg", "loops.svg", "revision_length.svg"}
+    assert drawn[0] == drawn[1]
