@@ -416,10 +416,13 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over the words of `text`, with a three-marker chat template.
 
     White space is dropped and put back by rule, labels such as `Action:` are one token, so dialogues stay short.
+    Words that `text` joins by `_` are one token where they stand beside each other: `oak_planks` stands for oak planks.
     """
-    pieces = Regex(r"(Thought|Action|Judgment|Observation|Task|Log):|\w+|[^\w\s]")
+    names = sorted({name.replace("_", " ") for name in re.findall(r"\w+_\w+", text)}, key=len, reverse=True)
+    joined = "".join(rf"\b{re.escape(name)}\b|" for name in names)
+    pieces = Regex(rf"(Thought|Action|Judgment|Observation|Task|Log):|{joined}\w+|[^\w\s]")
     split = pre_tokenizers.Split(pieces, "removed", invert=True)
-    words = sorted({word for word, _ in split.pre_tokenize_str(text)})
+    words = sorted({word for word, _ in split.pre_tokenize_str(text.replace("_", " "))})
     vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<user>", "<agent>", "<end>", *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = split

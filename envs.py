@@ -40,7 +40,7 @@ class World:
 
     name = "world"
     step_limit = 20  # actions an episode may take
-    words = ""  # text that holds every word of the world, for a word-level tokenizer
+    words = ""  # text that holds every word of the world, for a word-level tokenizer; `_` joins two to one
     parallel = 1  # copies of it that may act at the same time, each in a thread of its own
     score, done = 0.0, True
 

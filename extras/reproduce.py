@@ -278,7 +278,7 @@ def pictures(seeds: int) -> None:
     runs = read_back(seeds)
     titles = {"score": "score", "loops": "share of repeated steps", "revision_length": "bad steps before a revision"}
     for name, title in titles.items():
-        whole, axes = pyplot.subplots(1, len(WORLDS), figsize=(9, 3), sharey=name != "revision_length")
+        whole, axes = pyplot.subplots(1, len(WORLDS), figsize=(10, 3), layout="constrained", sharey=name != "revision_length")
         for axis, world in zip(axes, WORLDS, strict=True):
             for method in METHODS:
                 lefts = runs.get((world, method), {}).values()
@@ -289,8 +289,7 @@ def pictures(seeds: int) -> None:
                     axis.plot(*zip(*shown, strict=True), marker="o", label=method)
             axis.set(title=world, xlabel="iteration", xticks=range(4))
         axes[0].set_ylabel(title)
-        axes[-1].legend(fontsize="small")
-        whole.tight_layout()
+        whole.legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="outside right")
         whole.savefig(FOLDER.parent / f"{name}.svg", metadata={"Date": None})
         pyplot.close(whole)
 

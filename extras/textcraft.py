@@ -215,8 +215,9 @@ class TextCraft(Craft):
 
     @property
     def words(self) -> str:
-        """Craft's own, and those of the recipes."""
-        return " ".join((Craft.words, *map(str, self.book.recipes)))
+        """Craft's own, and the names in the recipes, each of which is one word to a small model."""
+        names = {name for recipe in self.book.recipes for name in (recipe.output, *recipe.inputs)}
+        return " ".join((Craft.words, *sorted(name.replace(" ", "_") for name in names)))
 
     def tasks(self, split: str) -> Sequence[str]:
         """The goals of the split, each under several numbers."""

@@ -481,6 +481,16 @@ def test_a_chat_template_that_cannot_be_used_is_told_in_one_sentence(template, p
     assert "\n" not in str(caught.value)
 
 
+def test_names_joined_by_underscores_are_one_token_and_the_longest_wins():
+    tokenizer = word_tokenizer("get craft using 1 2 , oak_planks dark_oak_planks oak_wood wood")
+    text = "Action: craft 2 dark oak planks using 1 oak planks, 2 wood"
+    told = ["Action:", "craft", "2", "dark oak planks", "using", "1", "oak planks", ",", "2", "wood"]
+    assert tokenizer.tokenize(text)[1:] == told[1:]
+    assert tokenizer.tokenize("get 1 oak wood") == ["get", "1", "oak wood"]
+    assert tokenizer.tokenize("oak planksman")[-1] == "<unk>", "a name ends where its word ends"
+    assert tokenizer.decode(tokenizer("craft 2 dark oak planks")["input_ids"]) == "craft 2 dark oak planks"
+
+
 def test_the_word_tokenizer_gives_back_all_that_is_said_in_the_lab():
     rng, world = random.Random(2), Lab()
     for task in world.tasks("test")[:60]:
