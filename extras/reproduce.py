@@ -278,7 +278,8 @@ def pictures(seeds: int) -> None:
     runs = read_back(seeds)
     titles = {"score": "score", "loops": "share of repeated steps", "revision_length": "bad steps before a revision"}
     for name, title in titles.items():
-        whole, axes = pyplot.subplots(1, len(WORLDS), figsize=(10, 3), layout="constrained", sharey=name != "revision_length")
+        size = {"figsize": (10, 3), "layout": "constrained", "sharey": name != "revision_length"}
+        whole, axes = pyplot.subplots(1, len(WORLDS), **size)
         for axis, world in zip(axes, WORLDS, strict=True):
             for method in METHODS:
                 lefts = runs.get((world, method), {}).values()
