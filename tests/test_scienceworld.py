@@ -336,7 +336,11 @@ def test_java_ends_with_a_signal_to_the_whole_group(number):
         _, err = child.communicate(timeout=20)
     except subprocess.TimeoutExpired:  # Python drops a Ctrl-C that strikes in a destructor; one presses it again
         os.killpg(child.pid, number)
-        _, err = child.communicate(timeout=40)
+        try:
+            _, err = child.communicate(timeout=40)
+        finally:
+            if child.poll() is None:  # nothing plays on behind a test that failed
+                os.killpg(child.pid, signal.SIGKILL)
     assert child.returncode == -number
     assert "at py4j" not in err
     assert "Exception in thread" not in err
