@@ -226,11 +226,11 @@ class Shop(World):
     @staticmethod
     @cache
     def stock() -> tuple[list[Product], dict[str, Wish]]:
-        """480 products, always the same; by name each wish that one alone fulfils, under the highest limit."""
+        """384 products, always the same; by name each wish that one alone fulfils, under the highest limit."""
         rng, products, found, sellers = random.Random("shop"), [], {}, defaultdict(list)
         kinds = itertools.product(Shop.MATERIALS.split(), Shop.THINGS.items())
         for kind, thing, room in ((f"{m} {t}", t, room) for m, (room, things) in kinds for t in things.split()):
-            for brand in rng.sample(Shop.BRANDS.split(), 5):
+            for brand in rng.sample(Shop.BRANDS.split(), 4):
                 options = {name: rng.sample(labels.split(), 2) for name, labels in Shop.LABELS.items()}
                 price, features = 10 * rng.randint(1, 9), rng.sample(Shop.FEATURES.split(), 1)
                 products.append(Product(f"{brand} {kind}", kind, (room, thing, kind), price, options, features))
@@ -391,19 +391,19 @@ class Craft(World):
         if not match or match[1] not in self.MATERIALS.split():
             raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
         m, rng = match[1], random.Random(f"craft {match[1]} {match[3]}")
-        powder, bar = rng.choice(("coal", "sand", "salt")), f"{m} bar"
-        inputs = {"bar": [m, powder], "rod": [powder, m], "box": [bar, powder], "mug": [m, powder]}
-        inputs |= {"axe": [bar, f"{m} rod"], "cart": [f"{m} box", bar]}
-        made, needed = {}, {f"{m} {match[2]}"}
-        for product, names in inputs.items():  # amounts vary so much that guessing is hopeless, and reading is learned
-            amounts = {name: rng.randint(1, 9 if name in (m, powder) else 2) for name in names}
-            made[f"{m} {product}"] = Recipe(f"{m} {product}", rng.randint(2, 9), amounts)
+        powder = rng.choice(("coal", "sand", "salt"))
+        inputs = {"bar": (m, powder), "rod": (powder, m), "box": ("bar", powder), "mug": (m, powder)}
+        inputs |= {"axe": ("bar", "rod"), "cart": ("box", "bar")}
+        made, needed = {}, {match[2]}
+        for name, parts in inputs.items():  # amounts vary so much that guessing is hopeless, and reading is learned
+            amounts = {part: rng.randint(1, 9 if part in (m, powder) else 2) for part in parts}
+            made[name] = Recipe(name, rng.randint(2, 9), amounts)
         for name in reversed(made):
             needed.update(made[name].inputs if name in needed else ())
         others = [name for name in made if name not in needed]
         shown = [*needed & made.keys(), *rng.sample(others, min(len(others), rng.randint(0, 2)))]  # to distract
         self.gettable, ways = {m, powder}, {name: [recipe] for name, recipe in made.items()}
-        return self.open(f"{m} {match[2]}", ways, [str(made[name]) for name in rng.sample(sorted(shown), len(shown))])
+        return self.open(match[2], ways, [str(made[name]) for name in rng.sample(sorted(shown), len(shown))])
 
     def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
         """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""

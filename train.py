@@ -87,10 +87,6 @@ TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024,
 }
-LONGER: dict[str, Any] = {  # reading a page or a recipe is learned late, and from many different ones
-    "layers": 3, "lr": 2e-3, "warmup_steps": 5000, "warmup_tasks": 12000, "judge_share": 0.3, "tasks": 2400,
-    "simulations": 5, "pairs": 3,
-}
 TINY_FOR: dict[str, dict[str, Any]] = {
     "textcraft": {
         "width": 128, "layers": 3, "tasks": 150, "eta": 0.5, "batch_size": 4096, "micro_batch": 4096, "steps": 250,
@@ -101,9 +97,9 @@ TINY_FOR: dict[str, dict[str, Any]] = {
         "batch_size": 4096, "micro_batch": 4096, "warmup_steps": 500, "warmup_tasks": 600, "judge_share": 0.25,
         "rollouts": 50,
     },
-    "several": LONGER | {"tasks": 7200, "steps": 5400, "warmup_steps": 12000, "warmup_tasks": 36000},
-    "shop": LONGER,
-    "craft": LONGER,
+    "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},
+    "craft": {"warmup_steps": 2400, "warmup_tasks": 12000, "tasks": 1600, "pairs": 4, "eta": 0.9},
+    "several": {"tasks": 3200, "steps": 5400, "warmup_steps": 5000, "warmup_tasks": 22000, "eta": 0.9},
 }
 CHOICES = {
     "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,

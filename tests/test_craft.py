@@ -234,13 +234,11 @@ def test_a_prompt_of_the_small_world_holds_the_recipes_its_goal_needs_and_two_ot
     env, orders, others = Craft(), set(), set()
     for task in [*env.tasks("test")[:200], *env.tasks("train")[:200]]:
         observation, info = env.reset(options={"task": task})
-        material, product = task.partition("-")[0].split("_")
+        product = task.partition("-")[0].split("_")[1]
         head, *commands = observation.split("\n")
         assert head == "Crafting commands:"
-        assert info["instruction"].endswith(f"Goal: craft {material} {product}.")
-        made = [command.split(" using ")[0].split()[2:] for command in commands]
-        things = [thing for _, thing in made]
-        assert {name for name, _ in made} == {material}
+        assert info["instruction"].endswith(f"Goal: craft {product}.")
+        things = [command.split(" using ")[0].split()[2] for command in commands]
         assert len(things) == len(set(things)), "a recipe is shown once"
         assert needs[product] <= set(things), "what the goal needs is shown"
         others.add(len(set(things) - needs[product]))
@@ -476,7 +474,7 @@ def test_in_the_small_world_amounts_and_powder_change_from_number_to_number():
     env, recipes, powders = Craft(), set(), set()
     for number in range(30):
         env.reset(options={"task": f"oak_axe-{number}"})
-        recipes |= {str(recipe) for recipe in env.ways["oak axe"]}
+        recipes |= {str(recipe) for recipe in env.ways["axe"]}
         powders |= env.gettable - {"oak"}
     assert len(recipes) >= 10
     assert powders == {"coal", "sand", "salt"}
@@ -815,4 +813,4 @@ def test_the_prompt_of_a_task_never_changes():
     """A guard for published figures: if this fails, every split and prompt of the small world is another."""
     env = Craft()
     texts = [repr(env.reset(options={"task": task})) for split in SPLITS for task in env.tasks(split)[:300]]
-    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "ba1aaa7b3f53b389"
+    assert hashlib.sha256("".join(texts).encode()).hexdigest()[:16] == "0830856fe5b11c68"
