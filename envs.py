@@ -352,13 +352,16 @@ class Recipe:
 
 
 def errands(batches: Sequence[Recipe], held: Counter[str]) -> list[str]:
-    """The actions that craft these batches in this order, each behind a get for every thing that it is short of."""
+    """The actions that craft these batches in this order, getting a stack of 64 of whatever runs short.
+
+    There is no limit to what one may get, so only crafting has to know the exact amounts; and a stack is mostly enough.
+    """
     actions = []
     for recipe in batches:
-        short = Counter(recipe.inputs) - held
+        short = {name: max(64, n) for name, n in (Counter(recipe.inputs) - held).items()}
         actions += [f"get {n} {name}" for name, n in short.items()]
         actions.append(str(recipe).replace(f" {recipe.count}", "", 1))  # the amount of the output need not be said
-        held = held + short - Counter(recipe.inputs) + Counter({recipe.output: recipe.count})
+        held = held + Counter(short) - Counter(recipe.inputs) + Counter({recipe.output: recipe.count})
     return actions
 
 
@@ -436,7 +439,7 @@ class Craft(World):
         return f"Crafted {recipe.count} {recipe.output}"
 
     def expert(self) -> list[str] | None:
-        """All crafts that are left, in the order of the recipes, each behind a get for every thing it is short of."""
+        """All crafts that are left, in the order of the recipes, each behind a get for what it is short of."""
         # From the last recipe to the first, all demand for a thing is known when its own comes: batches are forced.
         demand, batches = Counter({self.goal: 1}), []
         for (recipe,) in reversed(self.ways.values()):

@@ -98,8 +98,8 @@ TINY_FOR: dict[str, dict[str, Any]] = {
         "rollouts": 50,
     },
     "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},
-    "craft": {"warmup_steps": 2400, "warmup_tasks": 12000, "tasks": 1600, "pairs": 4, "eta": 0.9},
-    "several": {"tasks": 3200, "steps": 5400, "warmup_steps": 5000, "warmup_tasks": 22000, "eta": 0.9},
+    "craft": {"warmup_steps": 1600, "warmup_tasks": 12000, "eta": 0.9},
+    "several": {"tasks": 2400, "steps": 5400, "warmup_steps": 4500, "warmup_tasks": 24000, "eta": 0.9},
 }
 CHOICES = {
     "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,

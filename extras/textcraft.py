@@ -103,31 +103,23 @@ class Book:
         the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
         """
         best: list[str] | None = None
-        missing = self.gettable - inventory.keys()  # a batch that takes one of these has a get of its own
 
-        @cache
-        def least(name: str) -> int:
-            return min(map(actions_for, self.ways[name]))
-
-        def actions_for(way: Recipe) -> int:
-            return 1 + len(missing.intersection(way.inputs))
-
-        def search(demand: Counter[str], batches: list[Recipe], bound: int) -> None:
+        def search(demand: Counter[str], batches: list[Recipe]) -> None:
             nonlocal best
-            short = {name: n for name, n in (demand - inventory).items() if name in self.ways}
-            left = sum(math.ceil(n / self.most[name]) * least(name) for name, n in short.items())
-            if (best is not None and bound + left >= len(best)) or bound + left > 100:
+            short = demand - inventory
+            bound = len(batches) + sum(math.ceil(n / self.most.get(name, n)) for name, n in short.items())
+            if bound > 100 or (best is not None and bound >= len(best)):
                 return
-            if not short:
+            craftable = short.keys() & self.ways.keys()
+            if not craftable:
                 actions = errands(batches[::-1], inventory)
                 best = actions if best is None or len(actions) < len(best) else best
                 return
-            top = max(short, key=self.rank.__getitem__)  # no later batch asks for more of it
+            top = max(craftable, key=self.rank.__getitem__)  # nothing yet to be made will ask for more of it
             for way in self.ways[top]:
-                rest = demand + Counter(way.inputs) - Counter({top: way.count})
-                search(rest, [*batches, way], bound + actions_for(way))
+                search(demand + Counter(way.inputs) - Counter({top: way.count}), [*batches, way])
 
-        search(Counter({goal: 1}), [], 0)
+        search(Counter({goal: 1}), [])
         return best if best and len(best) <= 100 else None
 
 
