@@ -494,10 +494,10 @@ def test_trees_come_back_in_the_order_of_the_tasks_whatever_the_length_of_their_
 def test_a_model_with_learned_positions_is_never_shown_an_opening_beyond_its_context():
     torch.manual_seed(0)
     tokenizer = word_tokenizer(Craft.words)
-    config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=8, n_layer=1, n_head=1)
+    config = GPT2Config(vocab_size=len(tokenizer), n_positions=56, n_embd=8, n_layer=1, n_head=1)
     actor = Actor(GPT2LMHeadModel(config).eval(), tokenizer, max_new_tokens=4)
     tasks = ["oak_cart-1", "ash_mug-7"]
-    assert len(actor.format.opening(Episode(Craft(), tasks[0]).trajectory.opening)) > 64
+    assert len(actor.format.opening(Episode(Craft(), tasks[0]).trajectory.opening)) > 56
     trees = search(actor, Craft, tasks, 2, 2, 0.25, 1.0, torch.Generator())
     assert trees[0].root.visits == 2
     assert not trees[0].root.children, "what does not fit the context ends with its score so far"
