@@ -170,7 +170,7 @@ def criticise(
     critic: str, actor: Actor, bads: Sequence[Trajectory], starts: Sequence[int], make_world: Callable[[], World],
     rng: random.Random,
 ) -> list[int | None]:
-    """T' of each bad trajectory, from `starts[i]` on, by one of `CRITICS`; None if it finds none there.
+    """The first error t' of each bad trajectory, from `starts[i]` on, by one of `CRITICS`; None if it finds none.
 
     The actor judges.  To compare with: the last step (Direct-Revision, Table 2), any step, or the truth.
     """

