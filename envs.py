@@ -226,11 +226,11 @@ class Shop(World):
     @staticmethod
     @cache
     def stock() -> tuple[list[Product], dict[str, Wish]]:
-        """384 products, always the same; by name each wish that one alone fulfils, under the highest limit."""
+        """288 products, always the same; by name each wish that one alone fulfils, under the highest limit."""
         rng, products, found, sellers = random.Random("shop"), [], {}, defaultdict(list)
         kinds = itertools.product(Shop.MATERIALS.split(), Shop.THINGS.items())
         for kind, thing, room in ((f"{m} {t}", t, room) for m, (room, things) in kinds for t in things.split()):
-            for brand in rng.sample(Shop.BRANDS.split(), 4):
+            for brand in rng.sample(Shop.BRANDS.split(), 3):
                 options = {name: rng.sample(labels.split(), 2) for name, labels in Shop.LABELS.items()}
                 price, features = 10 * rng.randint(1, 9), rng.sample(Shop.FEATURES.split(), 1)
                 products.append(Product(f"{brand} {kind}", kind, (room, thing, kind), price, options, features))
@@ -369,7 +369,8 @@ class Craft(World):
     """Craft one thing by TextCraft's rules, with our own recipes.  The score is 1 once the goal is crafted.
 
     What a recipe makes cannot be got.  A command names what is held, in the recipe's exact amounts; the amount of the
-    output is not checked.  Amounts and powder change from task to task, so a recipe must be read, not remembered.
+    output is not checked.  Amounts change from task to task, so a recipe must be read, not remembered.  Either of two
+    powders would do, and only one can be found: whoever asked for the other must notice and change the plan.
     """
 
     name = "craft"
@@ -389,24 +390,25 @@ class Craft(World):
         return [f"{goal}-{number}" for number, goal in enumerate(goals)]
 
     def begin(self, task: str) -> tuple[str, str]:
-        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes and which are shown."""
+        """A task is named MATERIAL_PRODUCT-NUMBER; the number decides the recipes, those shown and the powder."""
         match = re.fullmatch(r"([a-z]+)_(bar|rod|box|mug|axe|cart)-([0-9]{1,9})", task)
         if not match or match[1] not in self.MATERIALS.split():
             raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
         m, rng = match[1], random.Random(f"craft {match[1]} {match[3]}")
-        powder = rng.choice(("coal", "sand", "salt"))
-        inputs = {"bar": (m, powder), "rod": (powder, m), "box": ("bar", powder), "mug": (m, powder)}
-        inputs |= {"axe": ("bar", "rod"), "cart": ("box", "bar")}
-        made, needed = {}, {match[2]}
-        for name, parts in inputs.items():  # amounts vary so much that guessing is hopeless, and reading is learned
-            amounts = {part: rng.randint(1, 9 if part in (m, powder) else 2) for part in parts}
+        found, missing = rng.sample(("coal", "sand", "salt"), 2)
+        parts = {"bar": (m, found), "rod": (found, m), "box": ("bar", found), "mug": (m, found)}
+        parts |= {"axe": ("bar", "rod"), "cart": ("box", "bar")}
+        made, needed, shown = {}, {match[2]}, []
+        for name, inputs in parts.items():  # amounts vary so much that guessing is hopeless, and reading is learned
+            amounts = {part: rng.randint(1, 2 if part in parts else 9) for part in inputs}
             made[name] = Recipe(name, rng.randint(2, 9), amounts)
-        for name in reversed(made):
-            needed.update(made[name].inputs if name in needed else ())
-        others = [name for name in made if name not in needed]
-        shown = [*needed & made.keys(), *rng.sample(others, min(len(others), rng.randint(0, 2)))]  # to distract
-        self.gettable, ways = {m, powder}, {name: [recipe] for name, recipe in made.items()}
-        return self.open(match[2], ways, [str(made[name]) for name in rng.sample(sorted(shown), len(shown))])
+        for name in reversed(parts):
+            needed.update({*parts[name]} & parts.keys() if name in needed else ())
+        others = sorted(parts.keys() - needed)
+        for name in sorted({*needed, *rng.sample(others, rng.randint(0, min(1, len(others))))}):  # one may distract
+            shown += {str(made[name]), str(made[name]).replace(found, missing)}
+        self.gettable, ways = {m, found}, {name: [recipe] for name, recipe in made.items()}
+        return self.open(match[2], ways, rng.sample(sorted(shown), len(shown)))
 
     def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
         """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""

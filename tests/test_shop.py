@@ -108,12 +108,12 @@ def test_the_table_is_long_enough():
 # --- the catalogue and its wishes
 
 
-def test_a_few_hundred_products_four_of_each_kind():
+def test_a_few_hundred_products_three_of_each_kind():
     products, _ = Shop.stock()
-    assert len(products) == len({p.title for p in products}) == 384
+    assert len(products) == len({p.title for p in products}) == 288
     kinds = [p.query for p in products]
     assert len({*kinds}) == 96
-    assert {kinds.count(kind) for kind in {*kinds}} == {4}
+    assert {kinds.count(kind) for kind in {*kinds}} == {3}
     for p in products:
         assert p.title.split()[1:] == p.query.split()
         assert p.category[1:] == (p.query.split()[1], p.query)
@@ -160,15 +160,15 @@ def test_a_kind_is_found_whole_and_words_alone_find_more_in_the_same_order():
     for order in range(30):
         found = Shop.results("wool hat", order)
         assert {p.query for p in found} == {"wool hat"}
-        assert len(found) == 4
+        assert len(found) == 3
         for word in ("wool", "hat"):
             wider = Shop.results(word, order)
             assert [p for p in wider if p in found] == found
             assert all(word in p.query.split() for p in wider)
-            assert len(wider) == (32 if word == "wool" else 48)
+            assert len(wider) == (24 if word == "wool" else 36)
         assert Shop.results("please a wool hat", order) == found
         assert Shop.results("nova", order) == []
-    assert len({tuple(p.title for p in Shop.results("wool hat", order)) for order in range(30)}) > 15
+    assert len({tuple(p.title for p in Shop.results("wool hat", order)) for order in range(30)}) == 6, "in every order"
 
 
 # --- the pages
@@ -433,7 +433,7 @@ def test_texts_are_the_same_to_the_byte_whatever_the_hash_seed():
             cwd=Path(envs.__file__).parent, env=environment, capture_output=True, text=True, check=True,
         )
         told.add(run.stdout.strip())
-    assert told == {"37061c94d29ee2d0"}  # a guard for published figures: if it fails, tasks or texts are others
+    assert told == {"a8308f6704e0600b"}  # a guard for published figures: if it fails, tasks or texts are others
 
 
 def test_nothing_of_the_last_episode_is_left_after_a_reset():
