@@ -369,16 +369,17 @@ class Craft(World):
     """Craft one thing by TextCraft's rules, with our own recipes.  The score is 1 once the goal is crafted.
 
     What a recipe makes cannot be got.  A command names what is held, in the recipe's exact amounts; the amount of the
-    output is not checked.  Amounts change from task to task, so a recipe must be read, not remembered.  Either of two
-    powders would do, and only one can be found: whoever asked for the other must notice and change the plan.
+    output is not checked.  Amounts change from task to task, so a recipe must be read, not remembered.  Where it says
+    powder, coal, sand or salt would do, but only one can be found: an agent must try, notice and change its plan.
     """
 
     name = "craft"
+    POWDERS = ("coal", "sand", "salt")
     MATERIALS = "oak ash elm fir tin iron zinc gold jade opal ruby bone horn clay wax ice silk wool cork wire"
     words = (
         "You can: get N item, craft N item using N item, inventory. Goal: craft. Crafting commands: Got Crafted "
         "Could not execute that, find enough items to, a valid recipe for. Inventory: You are not carrying anything "
-        f"{MATERIALS} bar rod box mug axe cart coal sand salt " + " ".join(map(str, range(101)))
+        f"{MATERIALS} bar rod box mug axe cart powder coal sand salt " + " ".join(map(str, range(101)))
     )
 
     def tasks(self, split: str) -> Sequence[str]:
@@ -395,20 +396,20 @@ class Craft(World):
         if not match or match[1] not in self.MATERIALS.split():
             raise UserError(f"craft has no task {task!r}; a task is named MATERIAL_PRODUCT-NUMBER, as in oak_axe-0")
         m, rng = match[1], random.Random(f"craft {match[1]} {match[3]}")
-        found, missing = rng.sample(("coal", "sand", "salt"), 2)
-        parts = {"bar": (m, found), "rod": (found, m), "box": ("bar", found), "mug": (m, found)}
+        powder = rng.choice(self.POWDERS)
+        parts = {"bar": (m, powder), "rod": (powder, m), "box": ("bar", powder), "mug": (m, powder)}
         parts |= {"axe": ("bar", "rod"), "cart": ("box", "bar")}
-        made, needed, shown = {}, {match[2]}, []
+        made, needed = {}, {match[2]}
         for name, inputs in parts.items():  # amounts vary so much that guessing is hopeless, and reading is learned
             amounts = {part: rng.randint(1, 2 if part in parts else 9) for part in inputs}
             made[name] = Recipe(name, rng.randint(2, 9), amounts)
         for name in reversed(parts):
             needed.update({*parts[name]} & parts.keys() if name in needed else ())
-        others = sorted(parts.keys() - needed)
-        for name in sorted({*needed, *rng.sample(others, rng.randint(0, min(1, len(others))))}):  # one may distract
-            shown += {str(made[name]), str(made[name]).replace(found, missing)}
-        self.gettable, ways = {m, found}, {name: [recipe] for name, recipe in made.items()}
-        return self.open(match[2], ways, rng.sample(sorted(shown), len(shown)))
+        others = [name for name in parts if name not in needed]
+        shown = sorted({*needed, *rng.sample(others, min(len(others), rng.randint(0, 2)))})  # two at most to distract
+        self.gettable, ways = {m, powder}, {name: [recipe] for name, recipe in made.items()}
+        commands = [str(made[name]).replace(powder, "powder") for name in rng.sample(shown, len(shown))]
+        return self.open(match[2], ways, commands)
 
     def open(self, goal: str, ways: dict[str, list[Recipe]], commands: list[str]) -> tuple[str, str]:
         """Start with nothing in the inventory; `ways` maps what can be made to its recipes."""
@@ -451,9 +452,10 @@ class Craft(World):
         return errands(batches[::-1], self.inventory)
 
     def choices(self) -> list[str]:
-        """Get or craft what the prompt shows, in amounts that recipes name."""
-        inputs = [part for command in self.commands for part in command.split(" using ")[1].split(", ")]
-        return [*self.commands, *(f"get {part}" for part in dict.fromkeys(inputs))]
+        """Get or craft what the prompt shows, in amounts that recipes name, with any powder."""
+        shown = [re.sub(r"(?<=\d )powder", kind, line) for line in self.commands for kind in self.POWDERS]
+        inputs = [part for command in shown for part in command.split(" using ")[1].split(", ")]
+        return [*dict.fromkeys(shown), *(f"get {part}" for part in dict.fromkeys(inputs))]
 
 
 # --- the truth, and worlds by name
