@@ -210,15 +210,18 @@ def preference_examples(
 
 def revision_examples(
     actor: Actor, trees: Sequence[Tree], make_world: Callable[[], World], alpha: float, beta: float, pairs: int,
-    splice_kind: str, critic: str, rng: random.Random, iteration: int,
+    splice_kind: str, critic: str, pairing: str, rng: random.Random, iteration: int,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The revisions of one iteration, from at most `pairs` bad leaves a tree: (examples, figures).
 
-    `splice_kind` is "paper" (every splice as it is written) or "verified".  The figures are `revision_length`, the
+    `splice_kind` is "paper" (every splice as it is written) or "verified"; `pairing` is "deepest" (a bad leaf goes
+    with the good one it shares most with) or "any", as in the released code.  The figures are `revision_length`, the
     mean number of bad steps behind the shared node, t' included (Figure 5); `executable_share`, of the paper's
     splices; and `counts` of what was kept, and of what was dropped and why.
     """
     drawn = [(tree, bad, goods) for tree in trees for bad, goods in pair_leaves(tree, alpha, beta, pairs, rng)]
+    if pairing == "any":
+        drawn = [(tree, bad, rng.sample(goods, len(goods))) for tree, bad, goods in drawn]
     bads = [tree.trajectory(leaf) for tree, leaf, _ in drawn]
     starts = [shared_steps(leaf, goods[0]) for _, leaf, goods in drawn]
     errors = criticise(critic, actor, bads, starts, make_world, rng)

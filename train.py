@@ -51,6 +51,7 @@ class Config:
     method: str = "agent-r"  # or a baseline: bc (warm-up data only), optimal (good only), direct-revision, eto
     critic: str = "actor"  # who finds the first error: the actor; or end (the last step), random, truth
     splice: str = "verified"  # verified (keep a splice only if the world can execute it) or paper (keep all)
+    pairing: str = "deepest"  # the good leaf for a bad one: deepest (that shares most with it) or any
     iterations: int = 3  # how many times to search and train
     tasks: int = 1000  # training tasks searched in an iteration, over all worlds
     simulations: int = 8  # simulations per tree
@@ -104,7 +105,7 @@ TINY_FOR: dict[str, dict[str, Any]] = {
 }
 CHOICES = {
     "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,
-    "splice": ("verified", "paper"), "eval_split": ("validation", "test"),
+    "splice": ("verified", "paper"), "pairing": ("deepest", "any"), "eval_split": ("validation", "test"),
     "device": ("auto", "cpu", "cuda", "mps"), "dtype": ("float32", "bfloat16"),
 }
 LIMITS = dict.fromkeys(("alpha", "beta", "eta", "judge_share"), (0, 1))  # of other numbers: from 1 on
@@ -357,7 +358,7 @@ def self_examples(
     examples: list[dict[str, Any]] = []
     if config.method in ("agent-r", "direct-revision"):
         direct = config.method == "direct-revision"  # the whole failure, then the thought, then the good steps
-        how = ("paper", "end") if direct else (config.splice, config.critic)
+        how = ("paper", "end", "deepest") if direct else (config.splice, config.critic, config.pairing)
         examples, found = critique.revision_examples(actor, trees, make, *thresholds, *how, rng, iteration)
     if config.method == "eto":
         examples = critique.preference_examples(trees, *thresholds, rng, iteration)

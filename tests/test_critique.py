@@ -370,7 +370,8 @@ TREES = scripted_trees()
 def built(splice_kind, trees=TREES, alpha=0.5, pairs=4, actor=None, seed=0):
     actor = actor or ScriptedActor(lab_player)
     rng = random.Random(seed)
-    revisions, found = revision_examples(actor, trees, Lab, alpha, 0.2, pairs, splice_kind, "actor", rng, iteration=2)
+    how = (alpha, 0.2, pairs, splice_kind, "actor", "deepest")
+    revisions, found = revision_examples(actor, trees, Lab, *how, rng, iteration=2)
     good = good_examples(trees, alpha, pairs, rng, iteration=2)
     found["counts"]["good"] = len(good)
     return revisions + good, found
@@ -555,7 +556,7 @@ def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_wo
         tree.root.children["won"] = Node(tree.root, Step("Action: won", "won", "done.", 1.0), done=True, visits=1)
         assert won.step.score < 1.0
     for kind in ("paper", "verified"):
-        how = (kind, "actor", random.Random(0), 0)
+        how = (kind, "actor", "deepest", random.Random(0), 0)
         _, found = revision_examples(actor, trees, make_world, 1.0, 0.2, 4, *how)
         assert found["counts"]["dropped_no_error"] > 0, "the judge was asked; what it says is no verdict"
 
@@ -583,7 +584,7 @@ def test_each_critic_finds_the_error_in_its_own_way(monkeypatch):
 
 def test_direct_revision_keeps_the_whole_failure():
     rng = random.Random(0)
-    revisions, found = revision_examples(object(), TREES, Lab, 0.5, 0.2, 4, "paper", "end", rng, 1)
+    revisions, found = revision_examples(object(), TREES, Lab, 0.5, 0.2, 4, "paper", "end", "deepest", rng, 1)
     assert len(revisions) == found["counts"]["revision"] > 5
     for revision in revisions:
         actions = actions_of(revision)
@@ -591,6 +592,22 @@ def test_direct_revision_keeps_the_whole_failure():
         failures = [[step.action for step in tree.trajectory(leaf).steps] for leaf in tree.leaves() if leaf.step]
         assert actions[: actions.index("revise")] in failures
         assert revision["error"] == actions.index("revise") - 1
+
+
+def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_parts(monkeypatch):
+    asked = {}
+    for pairing in ("deepest", "any"):
+
+        def record(critic, actor, bads, starts, make_world, rng, pairing=pairing):
+            asked[pairing] = (bads, starts)
+            return [len(bad.steps) - 1 for bad in bads]
+
+        monkeypatch.setattr(critique, "criticise", record)
+        revision_examples(object(), TREES, Lab, 0.5, 0.2, 4, "paper", "actor", pairing, random.Random(0), 1)
+    assert asked["any"][0] == asked["deepest"][0], "the same failures"
+    pairs = list(zip(asked["any"][1], asked["deepest"][1], strict=True))
+    assert all(shared <= most for shared, most in pairs)
+    assert sum(shared < most for shared, most in pairs) > 3
 
 
 def test_eto_learns_from_pairs_of_one_tree_that_differ_by_more_than_beta():
