@@ -387,7 +387,10 @@ class Actor:
         return cls(model.to(device).eval(), tokenizer, max_new_tokens)
 
     @classmethod
-    def tiny(cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_length: int = 1024) -> Actor:
+    def tiny(
+        cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_new_tokens: int = 24,
+        max_length: int = 1024,
+    ) -> Actor:
         """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator."""
         tokenizer = word_tokenizer(text)
         config = LlamaConfig(
@@ -396,7 +399,7 @@ class Actor:
             max_position_embeddings=max_length, tie_word_embeddings=True, initializer_range=width**-0.5,
             bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )
-        return cls(LlamaForCausalLM(config).to(device).eval(), tokenizer, max_new_tokens=24)
+        return cls(LlamaForCausalLM(config).to(device).eval(), tokenizer, max_new_tokens)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer, chat template included, for `load` or anybody's `from_pretrained`."""

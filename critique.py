@@ -253,11 +253,15 @@ def revision_examples(
 # --- what a tiny model is warmed up with: the only data that asks a world's truth
 
 def demonstration(world: World, task: str) -> list[Message]:
-    """The dialogue of the expert's shortest way through `task`, or of the world's gold path."""
+    """The dialogue of the expert's shortest way through `task`, or of the world's gold path.
+
+    A world may have a `thought` that goes before the expert's next action.
+    """
     episode = Episode(world, task)
     for action in world.expert() if hasattr(world, "expert") else world.gold():
         if not episode.done:
-            episode.act(f"Action: {action}")
+            thought = f"Thought: {world.thought()}\n" if hasattr(world, "thought") else ""
+            episode.act(f"{thought}Action: {action}")
     return episode.trajectory.messages()
 
 

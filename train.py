@@ -64,10 +64,12 @@ class Config:
     dpo_beta: float = 0.1  # how far eto may leave its reference
     pairs: int = 4  # revision trajectories, and good ones, per tree at most
     temperature: float = 1.0  # of the actor while searching; evaluation is greedy
+    max_new_tokens: int = 64  # tokens of one reply at most
     steps: int = 1000  # optimisation steps in an iteration
     batch_size: int = 32768  # tokens in an optimisation step
     micro_batch: int = 8192  # tokens in one forward and backward pass
     lr: float = 1e-5  # peak learning rate, after a short rise and before a linear fall
+    warmup_lr: float = 1.5e-3  # peak learning rate of the warm-up of a tiny model
     warmup_steps: int = 1500  # optimisation steps of the warm-up of a tiny model
     warmup_tasks: int = 4000  # tasks of each kind of warm-up data, over all worlds
     judge_share: float = 0.4  # share of judged episodes in the general data
@@ -88,10 +90,12 @@ class Config:
 TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024,
+    "max_new_tokens": 24,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
     "textcraft": {
-        "width": 128, "layers": 3, "tasks": 150, "eta": 0.5, "batch_size": 4096, "micro_batch": 4096, "steps": 250,
+        "width": 128, "layers": 3, "max_new_tokens": 80, "tasks": 150, "eta": 0.5, "batch_size": 4096,
+        "micro_batch": 4096, "steps": 250,
         "warmup_steps": 600, "judge_share": 0.3, "rollouts": 64,
     },
     "scienceworld": {
@@ -110,7 +114,7 @@ CHOICES = {
 }
 LIMITS = dict.fromkeys(("alpha", "beta", "eta", "judge_share"), (0, 1))  # of other numbers: from 1 on
 LIMITS |= dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed", "c_uct"), (0, math.inf))
-LIMITS |= dict.fromkeys(("lr", "temperature", "dpo_beta"), (1e-9, math.inf))
+LIMITS |= dict.fromkeys(("lr", "warmup_lr", "temperature", "dpo_beta"), (1e-9, math.inf))
 
 
 def derive(config: Config, iteration: int, stage: str) -> random.Random:
@@ -155,7 +159,7 @@ def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], devi
     """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
     text = " ".join((*(make().words for make in worlds.values()), OWN_WORDS, *critique.REVISION_THOUGHTS))
     torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
-    return Actor.tiny(text, device, config.width, config.layers)
+    return Actor.tiny(text, device, config.width, config.layers, config.max_new_tokens)
 
 
 # --- Phase II: fine-tuning
@@ -299,7 +303,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         tasks = make().tasks(config.eval_split)
         count = min(config.eval_tasks, len(tasks))
         exams.append(critique.Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
-    given = Actor.load(config.model, device, config.dtype) if config.model else None
+    given = Actor.load(config.model, device, config.dtype, config.max_new_tokens) if config.model else None
     actor = given or make_tiny_actor(config, worlds, device)
     general = [] if config.model else general_data(config, actor, worlds)
     out.mkdir(parents=True, exist_ok=True)
@@ -379,7 +383,8 @@ def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, it
     batches = draw_batches(mix, steps, config.batch_size, config.micro_batch, derive(config, iteration, "batches"))
     prefers = config.method == "eto" and iteration
     objective = functools.partial(preference, dpo_beta=config.dpo_beta) if prefers else imitation
-    return fine_tune(actor, batches, steps, config.lr, f"training, iteration {iteration}", objective)
+    lr = config.lr if iteration else config.warmup_lr
+    return fine_tune(actor, batches, steps, lr, f"training, iteration {iteration}", objective)
 
 
 # --- what a person reads

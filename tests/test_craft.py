@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import envs
+from critique import demonstration
 from envs import SPLITS, Craft, UserError, errands, first_error, make_world
 from extras.textcraft import Book, TextCraft, splits, textcraft_book
 from extras.textcraft import TaggedRecipe as Recipe
@@ -477,32 +479,71 @@ def test_no_held_out_goal_goes_into_anything_so_none_is_crafted_in_training(make
 
 @needs_textcraft
 def test_under_an_odd_number_every_thing_goes_by_another_name_and_can_still_be_made():
-    env, known, others = TextCraft(), {*map(str, textcraft_book().recipes)}, set()
+    env, known, others = TextCraft(), {*map(str, textcraft_book().recipes)}, []
     held_out = {goal for split in ("test", "validation") for goal in splits(env.book)[split]}
+    tags = env.book.members.keys()
     for task in env.tasks("train")[len(splits(env.book)["train"]) :][:120]:  # those with number 1
         goal = task.removesuffix("-1").replace("_", " ")
         env.reset(options={"task": task})
         assert len(known.intersection(env.commands)) < len(env.commands) / 2, "hardly a recipe is a real one"
         assert not held_out & env.ways.keys()
-        others.add(len(env.commands) - len(env.book.shown(goal)[0]))
-        assert len(env.expert()) <= len(env.book.plan(goal, Counter()))
-        for action in env.expert():
+        assert not tags & {name for ways in env.ways.values() for way in ways for name in way.inputs}
+        way = env.expert()
+        assert len(way) == len(env.book.plan(goal, Counter())), "as many steps as under the real names"
+        crafted = {action.split(" using ")[0].removeprefix("craft ") for action in way if action.startswith("craft")}
+        others.append(len(env.commands) - len(crafted))
+        for action in way:
             env.step(action)
         assert env.score == 1.0, task
-    assert min(others) == 0, "sometimes there is nothing to distract"
+    assert others.count(0) > 30, "often there is nothing to distract"
     assert max(others) == env.DISTRACTORS
 
 
 def test_a_book_with_too_few_names_keeps_them():
     env = object.__new__(TextCraft)
-    env.book = Book([Recipe("b", 1, {"a": 1}), Recipe("d", 2, {"a": 2})])  # both are held out, so only "a" were free
-    for number in range(1, 20, 2):
+    env.book = Book([Recipe("b", 1, {"a": 1}), Recipe("d", 2, {"a": 2})])  # both are held out: no other name is free
+    goals = set()
+    for number in range(1, 40, 2):
         for goal in env.book.goals:
             env.reset(options={"task": f"{goal}-{number}"})
-            assert env.goal == goal
+            goals.add((goal, env.goal))
             for action in env.expert():
                 env.step(action)
             assert env.score == 1.0
+    assert goals <= {("b", "b"), ("d", "d"), ("b", "a"), ("d", "a")}, "never by the name of another held-out goal"
+
+
+def test_the_expert_thinks_of_the_recipes_from_the_goal_down_to_the_one_it_works_at():
+    env, thoughts = small(), []
+    while not env.done:
+        thoughts.append(env.thought())
+        env.step(env.expert()[0])
+    planks = "sign using 6 oak planks, 1 stick. oak planks using 1 oak logs."
+    stick = "sign using 6 oak planks, 1 stick. stick using 2 oak planks."
+    deep = "sign using 6 oak planks, 1 stick. stick using 2 oak planks. oak planks using 1 oak logs."
+    assert thoughts[-2:] == [stick, "sign using 6 oak planks, 1 stick."]
+    assert {*thoughts[:-2]} <= {planks, deep}
+    assert [m["content"] for m in demonstration(env, "sign-0")[1::2]][-1] == (
+        "Thought: sign using 6 oak planks, 1 stick.\nAction: craft sign using 6 oak planks, 1 stick"
+    )
+
+
+@needs_textcraft
+def test_a_thought_ends_at_what_the_next_action_is_for_and_begins_at_the_goal():
+    env = TextCraft()
+    for task in random.Random(7).sample(env.tasks("train"), 60):
+        env.reset(options={"task": task})
+        while not env.done:
+            chain, (action, *_) = env.thought().split(". "), env.expert()
+            assert chain[0].startswith(f"{env.goal} using ")
+            for upper, lower in itertools.pairwise(chain):
+                parts = re.sub(r"[0-9]+ |\.$", "", upper.partition(" using ")[2]).split(", ")
+                assert lower.partition(" using ")[0] in parts
+            verb, rest = action.split(" ", 1)
+            last = chain[-1].rstrip(".")
+            wanted = re.sub(r"[0-9]+ ", "", last.partition(" using ")[2]).split(", ")
+            assert rest == last if verb == "craft" else rest.split(" ", 1)[1] in wanted
+            env.step(action)
 
 
 def test_what_goes_into_something_else_is_not_held_out():

@@ -554,16 +554,17 @@ REFUSED = {
     "beta": (-0.01, 1.5, float("nan")),
     "eta": (-0.5, 1.0001, float("nan")),
     "judge_share": (-0.5, 2.0),
-    "lr": (0.0, -1.0, float("inf"), float("nan")),
+    **dict.fromkeys(("lr", "warmup_lr"), (0.0, -1.0, float("inf"), float("nan"))),
     "temperature": (0.0, -1.0, float("nan")),
     "dpo_beta": (0.0, -0.1, float("nan"), float("inf")),
     "critic": ("judge", ""),
     "c_uct": (-0.1, float("nan"), float("inf")),
     **dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed"), (-1,)),
     **dict.fromkeys(("tasks", "simulations", "branch", "pairs", "steps", "batch_size", "micro_batch"), (0, -3)),
-    **dict.fromkeys(("warmup_tasks", "width", "layers", "rollouts", "eval_tasks"), (0, -3)),
+    **dict.fromkeys(("warmup_tasks", "width", "layers", "rollouts", "eval_tasks", "max_new_tokens"), (0, -3)),
     "method": ("dpo", "", "Agent-R"),
     "splice": ("loose",),
+    "pairing": ("shared", ""),
     "eval_split": ("train", "dev"),
     "device": ("tpu",),
     "dtype": ("float16",),
@@ -791,7 +792,7 @@ def test_phase_one_never_asks_the_truth(monkeypatch):
 SMALL = shlex.split(
     "--tiny --env test_train:Doors --iterations 2 --tasks 20 --simulations 6 --branch 3 --alpha 0.5 --steps 5 "
     "--warmup-steps 100 --warmup-tasks 40 --eval-tasks 6 --width 16 --layers 1 --batch-size 512 --micro-batch 512 "
-    "--lr 0.02 --device cpu"
+    "--lr 0.02 --warmup-lr 0.02 --device cpu"
 )
 
 
@@ -922,6 +923,11 @@ def test_another_seed_is_another_run(small, tmp_path):
     assert {e["task"] for e in other.episodes} != {e["task"] for e in small.episodes}
     assert other.weights(0) != small.weights(0)
     assert {row["seed"] for row in other.rows} == {1}
+
+
+def test_the_warm_up_has_a_learning_rate_of_its_own(small, tmp_path):
+    assert Run(tmp_path / "slow", changed(SMALL, lr=1e-4, iterations=0)).weights(0) == small.weights(0)
+    assert Run(tmp_path / "cold", changed(SMALL, warmup_lr=1e-4, iterations=0)).weights(0) != small.weights(0)
 
 
 def test_optimal_learns_from_good_trajectories_alone_and_searches_the_same_trees_first(small, tmp_path):
