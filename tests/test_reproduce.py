@@ -1,6 +1,7 @@
 """The evidence: what is run and what not again, what is kept of a run, the intervals, and the report."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -48,14 +49,39 @@ def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
     assert list(plan)[:15] == [f"{name} 0" for name in compared]
 
 
+def test_each_method_has_as_many_trials_and_takes_the_rate_that_scored_most(kept):
+    import train
+
+    trials = reproduce.trials()
+    for method in reproduce.METHODS:
+        configs = [train.parse(["--tiny", *given]) for name, given in trials.items() if f" {method} " in name]
+        assert len({config.lr for config in configs}) == 3
+        assert {(c.method, c.env, c.seed, c.eval_split) for c in configs} == {(method, "lab", 100, "validation")}
+        assert len({config.warmup_lr for config in configs}) == 1, "all begin from the same agent"
+    assert reproduce.chosen("eto") == "1e-4", "the middle one, while trials are missing"
+    for rate, score in (("3e-5", 0.2), ("1e-4", 0.1), ("3e-4", 0.9)):
+        assert reproduce.chosen("eto") == "1e-4"
+        put(f"trial eto {rate}", left("lab", [[1.0, 1.0], [score, 0.1]]))
+    assert reproduce.chosen("eto") == "3e-4"
+    assert reproduce.plan(1)["craft eto 0"] == ["--env", "craft", "--method", "eto", "--lr", "3e-4", "--seed", "0"]
+    assert reproduce.chosen("bc") == "1.5e-3"
+
+
+def test_a_variant_of_a_world_goes_by_another_name_in_its_run(kept):
+    put("lab seeking expert 0", left("extras.seeking:SeekingLab", [[0.0], [0.5]], recovery=[0.1, 0.2]))
+    (run,) = reproduce.read_back(1)["lab", "seeking expert"].values()
+    assert reproduce.scores(run, "lab", 1) == 0.5
+    assert reproduce.figure(run, "lab", "recovery", 1) == 0.2
+
+
 def test_only_what_is_missing_is_run_and_none_is_begun_too_late(kept, monkeypatch):
     ran = []
-    monkeypatch.setattr(reproduce, "plan", lambda seeds: {f"lab bc {seed}": [] for seed in range(4)})
+    runs = {f"lab bc {seed}": [] for seed in range(4)}
     monkeypatch.setattr(reproduce, "run", lambda name, arguments: ran.append(name))
     put("lab bc 1", left("lab", [[1.0]]))
-    reproduce.run_all(4, jobs=2, hours=1.0)
+    reproduce.run_all(runs, jobs=2, end=time.monotonic() + 60)
     assert sorted(ran) == ["lab bc 0", "lab bc 2", "lab bc 3"]
-    reproduce.run_all(4, jobs=2, hours=0.0)
+    reproduce.run_all(runs | {"lab bc 9": []}, jobs=2, end=time.monotonic())
     assert len(ran) == 3
 
 
