@@ -105,7 +105,10 @@ TINY_FOR: dict[str, dict[str, Any]] = {
     },
     "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},
     "craft": {"warmup_steps": 2800, "warmup_tasks": 12000, "judge_share": 0.1, "eta": 0.9},
-    "several": {"tasks": 2400, "steps": 5400, "warmup_steps": 4500, "warmup_tasks": 24000, "eta": 0.9},
+    "several": {
+        "layers": 3, "tasks": 2400, "steps": 5400, "warmup_steps": 5500, "warmup_tasks": 24000, "judge_share": 0.25,
+        "eta": 0.9,
+    },
 }
 CHOICES = {
     "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,
