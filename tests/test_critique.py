@@ -28,6 +28,7 @@ from critique import (
     revision_examples,
     shared_steps,
     splice,
+    verified_splice,
 )
 from envs import Lab
 from mcts import Node, Tree
@@ -594,6 +595,17 @@ def test_direct_revision_keeps_the_whole_failure():
         assert revision["error"] == actions.index("revise") - 1
 
 
+def test_etos_good_trajectory_is_the_one_that_shares_most_with_the_bad():
+    def agree(pair):
+        turns = [pair["messages"], pair["rejected"]]
+        said = [[m["content"] for m in messages if m["role"] == "assistant"] for messages in turns]
+        return next(k for k, (a, b) in enumerate(zip(*said, strict=False)) if a != b)
+
+    deepest = [shared_steps(bad, goods[0]) for tree in TREES for bad, goods in pair_leaves(tree, 0.5, 0.2, 99, random)]
+    pairs = preference_examples(TREES, 0.5, 0.2, 99, random, 1)
+    assert sum(map(agree, pairs)) >= sum(deepest) > 0
+
+
 def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_parts(monkeypatch):
     asked = {}
     for pairing in ("deepest", "any"):
@@ -608,6 +620,84 @@ def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_p
     pairs = list(zip(asked["any"][1], asked["deepest"][1], strict=True))
     assert all(shared <= most for shared, most in pairs)
     assert sum(shared < most for shared, most in pairs) > 3
+
+
+@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+def test_every_revision_turn_says_one_of_the_thoughts_and_not_always_the_same(splice_kind):
+    told = Counter()
+    for example in built(splice_kind)[0]:
+        for message in example["messages"]:
+            if message["role"] == "assistant" and message["content"].endswith(f"Action: {agent_r.REVISE}"):
+                told[message["content"].removeprefix("Thought: ").partition("\n")[0]] += 1
+    assert told.keys() <= {*REVISION_THOUGHTS}
+    assert len(told) > 5
+
+
+def test_about_every_other_revision_is_chained_with_the_latest_before_it_in_its_tree(monkeypatch):
+    made, offered = [], []
+
+    def record(world, bad, goods, error, thought):
+        offered.append((bad.task, [good for good, _ in goods]))
+        made.append((bad.task, (Trajectory(bad.task, str(len(made)), "", bad.steps), [False] * len(bad.steps))))
+        return made[-1][1]
+
+    monkeypatch.setattr(critique, "verified_splice", record)
+    monkeypatch.setattr(critique, "criticise", lambda critic, actor, bads, *rest: [len(b.steps) - 1 for b in bads])
+    chained = could = 0
+    for seed in range(6):
+        made.clear()
+        offered.clear()
+        revision_examples(object(), TREES, Lab, 0.5, 0.2, 8, "verified", "actor", "deepest", random.Random(seed), 1)
+        for k, (task, goods) in enumerate(offered):
+            before = [revision for name, (revision, _) in made[:k] if name == task][::-1]
+            could += bool(before)
+            if before and goods[0] in before:
+                chained += 1
+                assert goods[: len(before)] == before, "the latest first, and all of them"
+    assert could > 60
+    assert 0.35 < chained / could < 0.65
+
+
+@pytest.mark.parametrize("critic", ["truth", "random"])
+def test_a_critic_that_needs_the_world_or_chance_gets_them(critic):
+    how = (Lab, 0.5, 0.2, 4, "paper", critic, "deepest")
+    _, found = revision_examples(object(), TREES, *how, random.Random(0), 1)
+    assert found["counts"]["revision"] > 2
+
+
+def test_what_was_never_dropped_is_counted_as_never():
+    how = (Lab, 0.5, 0.2, 4, "paper", "end", "deepest")
+    _, found = revision_examples(object(), [], *how, random.Random(0), 1)
+    assert found["counts"] == {"revision": 0, "dropped_no_error": 0, "dropped_not_executable": 0}
+
+
+def test_a_verified_splice_learns_what_it_is_told_of_the_good_trajectory():
+    good = told(CUP, *SOLVED)
+    for learned in ([True] * 4, [False, True, False, True]):
+        revision, flags = verified_splice(Lab(), told(CUP, "go kitchen"), [(good, learned)], 0, REVISION_THOUGHTS[3])
+        assert flags == [False, True, *learned]
+        assert revision.steps[1].reply == f"Thought: {REVISION_THOUGHTS[3]}\nAction: {agent_r.REVISE}"
+
+
+def test_a_judge_that_is_two_steps_off_is_not_within_one():
+    found = judge_figures([3, 3, 3, 3, None, None], [3, 2, 5, None, None, 1])
+    assert found == {"first_error_exact": 0.25, "first_error_within_1": 0.5, "false_alarms": 0.5}
+
+
+def test_noise_in_judged_episodes_is_as_frequent_and_of_the_kinds_that_are_said():
+    rng, kinds, roles = random.Random(0), Counter(), set()
+    pool = ["from anywhere"]
+    for task in Lab().tasks("train")[:400]:
+        messages = judged_episode(Lab(), task, pool, rng)
+        roles |= {(*m.keys(), m["role"]) for m in messages}
+        for question, answer in zip(messages[::2], messages[1::2], strict=True):
+            bad = answer["content"].endswith(agent_r.BAD)
+            kinds["bad" if bad else "good"] += 1
+            kinds["anywhere"] += "from anywhere" in question["content"]
+    assert roles == {("role", "content", "user"), ("role", "content", "loss", "assistant")}
+    total = kinds["bad"] + kinds["good"]
+    assert 0.2 < kinds["bad"] / total < 0.4
+    assert 0.03 < kinds["anywhere"] / total < 0.08, "0.35 times 0.15"
 
 
 def test_eto_learns_from_pairs_of_one_tree_that_differ_by_more_than_beta():
