@@ -35,7 +35,8 @@ class World:
     A new world sets `name` and `step_limit` and writes three methods: `tasks`, `begin` and `act`.  One that can be
     warmed up from nothing has two more: `expert() -> list[str] | None`, the best way from here to score 1, None if
     there is none left; and `choices() -> list[str]`, what one might sensibly try here, mistakes included.  A world
-    that knows a way from the start only has `gold() -> list[str]` for `expert`, and no truth about mistakes.
+    that knows a way from the start only has `gold() -> list[str]` for `expert`, and no truth about mistakes.  What an
+    expert thinks before its next action may be told by `thought() -> str`.
     """
 
     name = "world"

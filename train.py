@@ -89,14 +89,12 @@ class Config:
 # textcraft and of several worlds together are first guesses.
 TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
-    "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024,
-    "max_new_tokens": 24,
+    "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
     "textcraft": {
         "width": 128, "layers": 3, "max_new_tokens": 80, "tasks": 150, "eta": 0.5, "batch_size": 4096,
-        "micro_batch": 4096, "steps": 250,
-        "warmup_steps": 600, "judge_share": 0.3, "rollouts": 64,
+        "micro_batch": 4096, "steps": 250, "warmup_steps": 600, "judge_share": 0.3, "rollouts": 64,
     },
     "scienceworld": {
         "width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5, "steps": 300,

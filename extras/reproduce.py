@@ -3,8 +3,9 @@
     python -m extras.reproduce                   goes on where it stopped; needs hours
     python -m extras.reproduce --report          the report alone, from what is there
 
-Every run is `train.py --tiny` in a process and on a thread of its own.  What it leaves is condensed to one small file,
-results/reproduce/NAME.json, with its arguments; the report knows nothing else.  A run that was cut off begins again.
+First come the trials of each method's learning rate.  Every run is `train.py --tiny` in a process and on a thread of
+its own.  What it leaves is condensed to one small file, results/reproduce/NAME.json, with its arguments; the report
+knows nothing else.  A run that was cut off begins again.
 Intervals are 95 % bootstrap intervals over seeds and, within a seed, over tasks; differences are paired by task.
 """
 

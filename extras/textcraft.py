@@ -181,13 +181,13 @@ def under_other_names(book: Book, goal: str, distractors: int, rng: random.Rando
     There are no tags in it, and what it makes never goes by the name of a held-out goal.  In a book with too few
     names all keep their own.
     """
-    ways = {str(way): way for way in book.batches(goal, Counter()) or ()}
-    made, parts = {way.output for way in ways.values()}, {name for way in ways.values() for name in way.inputs}
-    uses = [way for name in book.ways if name not in made for way in book.ways[name] if parts & way.inputs.keys()]
-    chosen = [*ways.values(), *rng.sample(uses, min(len(uses), distractors))]
+    needed = {str(way): way for way in book.batches(goal, Counter()) or book.ways[goal]}.values()  # each once
+    things, parts = {way.output for way in needed}, {name for way in needed for name in way.inputs}
+    uses = [way for name in book.ways if name not in things for way in book.ways[name] if parts & way.inputs.keys()]
+    chosen = [*needed, *rng.sample(uses, min(len(uses), distractors))]
     made = sorted({way.output for way in chosen})
     got = sorted({name for way in chosen for name in way.inputs}.difference(made))
-    held_out = {goal for split in HELD_OUT for goal in splits(book)[split]}
+    held_out = {name for split in HELD_OUT for name in splits(book)[split]}
     names = sorted(book.parts.union(book.goals))
     free = [name for name in names if name not in held_out]
     if len(free) < len(made) or len(names) < len(made) + len(got):

@@ -546,6 +546,17 @@ def test_a_thought_ends_at_what_the_next_action_is_for_and_begins_at_the_goal():
             env.step(action)
 
 
+def test_a_goal_without_a_plan_is_renamed_with_its_own_recipes_alone():
+    env = object.__new__(TextCraft)
+    tower = [Recipe("b", 1, {"a": 9}), Recipe("c", 1, {"b": 9}), Recipe("d", 1, {"c": 9}), Recipe("e", 1, {"d": 2})]
+    env.book = Book(tower)
+    assert env.book.plan("e", Counter()) is None
+    env.reset(options={"task": "e-1"})
+    for action in env.expert():
+        env.step(action)
+    assert env.score == 1.0
+
+
 def test_what_goes_into_something_else_is_not_held_out():
     env = object.__new__(TextCraft)
     env.book = Book([Recipe("b", 1, {"a": 1}), Recipe("c", 1, {"b": 1}), Recipe("d", 1, {"a": 2})])

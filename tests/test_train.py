@@ -925,6 +925,31 @@ def test_another_seed_is_another_run(small, tmp_path):
     assert {row["seed"] for row in other.rows} == {1}
 
 
+def test_the_length_of_a_reply_reaches_a_tiny_actor_and_one_that_is_loaded(small, tmp_path, monkeypatch):
+    assert train.make_tiny_actor(Config(max_new_tokens=7), {"lab": Lab}, "cpu").max_new_tokens == 7
+    lengths, measure = [], critique.measure
+
+    def record(actor, *rest):
+        lengths.append(actor.max_new_tokens)
+        return measure(actor, *rest)
+
+    monkeypatch.setattr(critique, "measure", record)
+    model = small.folder / "iteration-0" / "model"
+    Run(tmp_path / "short", changed(SMALL, model=model, iterations=0, max_new_tokens=9))
+    assert lengths == [9]
+
+
+@pytest.mark.parametrize("pairing", ["any", "deepest"])
+def test_pairing_and_critic_reach_the_revisions_and_direct_revision_has_its_own(monkeypatch, pairing):
+    asked = []
+    monkeypatch.setattr(train.mcts, "search", lambda *given, **named: [])
+    monkeypatch.setattr(critique, "revision_examples", lambda *given: asked.append(given[6:9]) or ([], {"counts": {}}))
+    for method in ("agent-r", "direct-revision"):
+        config = Config(method=method, pairing=pairing, critic="truth")
+        train.self_examples(config, tiny_actor(), "lab", Lab, 1, 1.0)
+    assert asked == [("verified", "truth", pairing), ("paper", "end", "deepest")]
+
+
 def test_the_warm_up_has_a_learning_rate_of_its_own(small, tmp_path):
     assert Run(tmp_path / "slow", changed(SMALL, lr=1e-4, iterations=0)).weights(0) == small.weights(0)
     assert Run(tmp_path / "cold", changed(SMALL, warmup_lr=1e-4, iterations=0)).weights(0) != small.weights(0)
