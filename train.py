@@ -48,6 +48,7 @@ class Config:
 
     env: str = "lab"  # worlds, separated by commas: lab, shop, craft, one of extras/, or module:Class
     model: str = ""  # folder of a checkpoint to start from; without it a tiny model is made and warmed up
+    warmed: str = ""  # folder of a tiny model behind its warm-up (iteration-0/model), which is then not made again
     method: str = "agent-r"  # or a baseline: bc (warm-up data only), optimal (good only), direct-revision, eto
     critic: str = "actor"  # who finds the first error: the actor; or end (the last step), random, truth
     splice: str = "verified"  # verified (keep a splice only if the world can execute it) or paper (keep all)
@@ -304,8 +305,12 @@ def run(config: Config) -> list[dict[str, Any]]:
         tasks = make().tasks(config.eval_split)
         count = min(config.eval_tasks, len(tasks))
         exams.append(critique.Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
-    given = Actor.load(config.model, device, config.dtype, config.max_new_tokens) if config.model else None
-    actor = given or make_tiny_actor(config, worlds, device)
+    load = functools.partial(Actor.load, device=device, dtype=config.dtype, max_new_tokens=config.max_new_tokens)
+    actor = load(config.model) if config.model else make_tiny_actor(config, worlds, device)
+    if config.warmed:
+        cold, actor = actor, load(config.warmed)
+        if actor.tokenizer.get_vocab() != cold.tokenizer.get_vocab():
+            raise UserError(f"--warmed {config.warmed}: knows other words; name a model of --env {config.env}")
     general = [] if config.model else general_data(config, actor, worlds)
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "config.json", [dataclasses.asdict(config)])
@@ -313,7 +318,7 @@ def run(config: Config) -> list[dict[str, Any]]:
 
     rows, episodes, agent_data, started = [], [], [], time.perf_counter()
     found = dict.fromkeys(worlds, dict.fromkeys(("revision_length", "executable_share", "counts")))
-    tokens = train_on(config, actor, general, config.warmup_steps, 0)
+    tokens = train_on(config, actor, general, 0 if config.warmed else config.warmup_steps, 0)
     for iteration in range(config.iterations + 1):
         folder = out / f"iteration-{iteration}"
         folder.mkdir()
@@ -447,6 +452,8 @@ def check(config: Config) -> list[float]:
             raise UserError(f"{flag(field)} {value}: must be a number from {low} {ends}")
     if config.method == "bc" and config.model:
         raise UserError("--method bc: trains on the warm-up data of --tiny, and there is none with --model")
+    if config.model and config.warmed:
+        raise UserError("--model and --warmed: name one; --warmed keeps the warm-up data of --tiny in the mix")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:

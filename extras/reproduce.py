@@ -4,8 +4,9 @@
     python -m extras.reproduce --report          the report alone, from what is there
 
 First come the trials of each method's learning rate.  Every run is `train.py --tiny` in a process and on a thread of
-its own.  What it leaves is condensed to one small file, results/reproduce/NAME.json, with its arguments; the report
-knows nothing else.  A run that was cut off begins again.
+its own; those of one world and seed begin from the same warm-up, which is made once.  What a run leaves is condensed to
+one small file, results/reproduce/NAME.json, with its arguments; the report knows nothing else.  A run that was cut off
+begins again.
 Intervals are 95 % bootstrap intervals over seeds and, within a seed, over tasks; differences are paired by task.
 """
 
@@ -15,9 +16,11 @@ import argparse
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +54,9 @@ ABLATIONS = {  # on lab: what differs from agent-r
 }
 
 
+LOCKS: dict[str, threading.Lock] = {}  # of the warm-ups, each made by one run only
+
+
 # --- running
 
 def trials() -> dict[str, list[str]]:
@@ -74,10 +80,9 @@ def chosen(method: str) -> str:
 def plan(seeds: int) -> dict[str, list[str]]:
     """The name of every run behind the trials and its arguments, in their order: whole seeds first."""
     runs = {}
-    for seed in range(seeds):
-        for world, method in itertools.product(WORLDS, METHODS):
-            arguments = ["--env", world, "--method", method, "--lr", chosen(method), "--seed", str(seed)]
-            runs[f"{world} {method} {seed}"] = arguments
+    for seed, method, world in itertools.product(range(seeds), METHODS, WORLDS):
+        arguments = ["--env", world, "--method", method, "--lr", chosen(method), "--seed", str(seed)]
+        runs[f"{world} {method} {seed}"] = arguments
     ours = ["--lr", chosen("agent-r")]
     for seed, (name, changes) in itertools.product(range(min(3, seeds)), ABLATIONS.items()):
         runs[f"lab {name} {seed}"] = ["--env", "lab", *ours, "--seed", str(seed), *changes]
@@ -91,15 +96,33 @@ def place(name: str) -> Path:
     return FOLDER / f"{name.replace(' ', '-')}.json"
 
 
-def run(name: str, arguments: list[str]) -> None:
-    """One run in a process of its own, condensed; raises `UserError` if it fails."""
-    folder = ROOT / "runs" / "reproduce" / name.replace(" ", "-")
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut off
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "train.py", "--tiny", *arguments, "--out", str(folder)]
+def train(arguments: list[str], out: Path, name: str) -> None:
+    """`train.py --tiny` in a process of its own, its folder `out` there only when it is whole; raises `UserError`."""
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was cut off
+    part.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "train.py", "--tiny", *arguments, "--out", str(part)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise UserError(f"{name}: {(done.stderr.strip().splitlines() or ['it was stopped'])[-1]}")
+    part.rename(out)
+
+
+def warmed(arguments: list[str]) -> list[str]:
+    """The flag that names the warm-up of these arguments' world and seed; who needs it first makes it, others wait."""
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    world, seed = given["--env"], given["--seed"]
+    folder = ROOT / "runs" / "reproduce" / re.sub(r"\W+", "-", f"warm-up {world} {seed}")
+    with LOCKS.setdefault(folder.name, threading.Lock()):
+        if not folder.exists():
+            train(["--env", world, "--seed", seed, "--iterations", "0", "--eval-tasks", "1"], folder, folder.name)
+    return ["--warmed", str(folder / "iteration-0" / "model")]
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """One run, condensed; raises `UserError` if it fails."""
+    folder = ROOT / "runs" / "reproduce" / name.replace(" ", "-")
+    train([*arguments, *warmed(arguments)], folder, name)
     place(name).parent.mkdir(parents=True, exist_ok=True)
     part = place(name).with_suffix(".part")
     part.write_text(json.dumps(condensed(folder, arguments)) + "\n", encoding="utf-8")

@@ -579,7 +579,7 @@ def test_a_value_out_of_its_range_is_refused_by_the_name_of_its_flag():
             assert str(refusal.value).startswith(f"--{field.replace('_', '-')} ")
             assert str(value).split(",")[-1] in str(refusal.value), "the sentence names the value"
     checked = {field.name for field in dataclasses.fields(Config)} - REFUSED.keys()
-    assert checked == {"env", "model", "recipes", "out"}, "a setting that no test refuses"
+    assert checked == {"env", "model", "warmed", "recipes", "out"}, "a setting that no test refuses"
 
 
 def test_the_ends_of_a_range_belong_to_it():
@@ -953,6 +953,22 @@ def test_pairing_and_critic_reach_the_revisions_and_direct_revision_has_its_own(
 def test_the_warm_up_has_a_learning_rate_of_its_own(small, tmp_path):
     assert Run(tmp_path / "slow", changed(SMALL, lr=1e-4, iterations=0)).weights(0) == small.weights(0)
     assert Run(tmp_path / "cold", changed(SMALL, warmup_lr=1e-4, iterations=0)).weights(0) != small.weights(0)
+
+
+def test_runs_that_share_a_warm_up_are_what_they_would_have_been_alone(small, tmp_path):
+    after = Run(tmp_path / "after", changed(SMALL, warmed=small.folder / "iteration-0" / "model"))
+    assert [after.weights(i) for i in after.iterations] == [small.weights(i) for i in small.iterations]
+    assert after.bytes("trees.jsonl", "data.jsonl") == small.bytes("trees.jsonl", "data.jsonl")
+    assert after.rows[0]["trained_tokens"] == 0
+    with pytest.raises(UserError, match="--warmed: name one"):
+        check(Config(model="one", warmed="another"))
+
+
+def test_a_warmed_up_model_of_another_world_is_refused(small, tmp_path, capsys):
+    arguments = changed(SMALL, env="lab", warmed=small.folder / "iteration-0" / "model", out=tmp_path / "out")
+    assert train.main(arguments) == 2
+    assert "knows other words; name a model of --env lab" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_optimal_learns_from_good_trajectories_alone_and_searches_the_same_trees_first(small, tmp_path):
