@@ -389,17 +389,23 @@ class Actor:
     @classmethod
     def tiny(
         cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_new_tokens: int = 24,
-        max_length: int = 1024,
+        max_length: int = 1024, lookback: Sequence[int] = (),
     ) -> Actor:
-        """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator."""
-        tokenizer = word_tokenizer(text)
+        """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator.
+
+        `lookback`, one distance for each 32 of the width, lets it copy from the start: see `look_back`.
+        """
+        tokenizer, heads = word_tokenizer(text), max(1, width // 32)
         config = LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
-            num_attention_heads=max(1, width // 32), num_key_value_heads=1,  # a small cache to read while searching
-            max_position_embeddings=max_length, tie_word_embeddings=True, initializer_range=width**-0.5,
-            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            num_attention_heads=heads, max_position_embeddings=max_length, tie_word_embeddings=True,
+            num_key_value_heads=heads if lookback else 1, attention_bias=bool(lookback),  # one: a small cache to read
+            initializer_range=width**-0.5, bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )
-        return cls(LlamaForCausalLM(config).to(device).eval(), tokenizer, max_new_tokens)
+        model = LlamaForCausalLM(config)
+        model = look_back(model, lookback) if lookback else model
+        return cls(model.to(device).eval(), tokenizer, max_new_tokens)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer, chat template included, for `load` or anybody's `from_pretrained`."""
@@ -415,15 +421,32 @@ class Actor:
         return [self._text(tuple(row)) for row in rows]
 
 
+@torch.no_grad()
+def look_back(model: LlamaForCausalLM, distances: Sequence[int]) -> LlamaForCausalLM:
+    """The random model with heads that copy, which by itself a small one finds late.
+
+    What a head looks at, it says: each output projection is the transpose of the value projection (mimetic
+    initialisation, Trockman and Kolter 2023).  Head h of the first layer looks back by `distances[h]` tokens, whatever
+    they are: under the rotary positions its biases give a product of query and key that is largest there.
+    """
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.copy_(layer.self_attn.v_proj.weight.T)
+    first, turns = model.model.layers[0].self_attn, model.model.rotary_emb.inv_freq[:6]  # of the six fastest pairs
+    query, key = (p.bias.view(-1, 2, first.head_dim // 2)[:, :, :6] for p in (first.q_proj, first.k_proj))
+    angles = torch.tensor(distances)[:, None] * turns  # [heads, pairs]
+    key[:, 0], query[:] = 5, 5 * torch.stack([angles.cos(), -angles.sin()], dim=1)
+    return model
+
+
 def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over the words of `text`, with a three-marker chat template.
 
     White space is dropped and put back by rule, labels such as `Action:` are one token, so dialogues stay short.
-    Words that `text` joins by `_` are one token where they stand beside each other: `oak_planks` stands for oak planks.
+    What `text` joins by `_` is one token where it stands side by side: `oak_planks` for oak planks, `,_2` for `, 2`.
     """
-    names = sorted({name.replace("_", " ") for name in re.findall(r"\w+_\w+", text)}, key=len, reverse=True)
-    joined = "".join(rf"\b{re.escape(name)}\b|" for name in names)
-    pieces = Regex(rf"(Thought|Action|Judgment|Observation|Task|Log):|{joined}\w+|[^\w\s]")
+    names = sorted({name.replace("_", " ") for name in re.findall(r"[^\s_]+_\S+", text)}, key=len, reverse=True)
+    joined = "|".join(map(re.escape, names)) or "(?!)"
+    pieces = Regex(rf"(Thought|Action|Judgment|Observation|Task|Log):|(\b|(?=\W))({joined})\b|\w+|[^\w\s]")
     split = pre_tokenizers.Split(pieces, "removed", invert=True)
     words = sorted({word for word, _ in split.pre_tokenize_str(text.replace("_", " "))})
     vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<user>", "<agent>", "<end>", *words])}

@@ -1,9 +1,8 @@
 """The critique: from a searched tree to revision trajectories (paper, Phase I).
 
 In a tree, a bad leaf and a good leaf share the path down to some node.  The actor itself judges the bad actions from
-there on; the first it calls Bad is the transition point t'.  The revision trajectory is the bad one up to and
-including t', a revision thought, and the good actions after the shared node: the agent sees itself err,
-notices, and goes another way.
+there on; the first it calls Bad is the transition point t'.  The revision trajectory is the bad one up to and with t',
+a revision thought, and the good actions after the shared node: the agent errs, notices, and goes another way.
 
 Read in order: `pair_leaves`, `find_first_errors`, `splice`, `execute`, `revision_examples`, `measure`.
 `python critique.py` shows one revision.
@@ -32,11 +31,9 @@ from envs import first_error as true_first_error
 from mcts import Node, Tree
 
 # Short, since a small model gains nothing from a long one; the paper draws from ten sentences of this kind as well.
-REVISION_THOUGHTS = (
-    *("that was wrong.", "i made a mistake.", "this does not help.", "that was a bad step.", "i must change my plan."),
-    *("i need another way.", "this is not right.", "i took a wrong turn.", "let me correct this."),
-    "i should try something else.",
-)
+REVISION_THOUGHTS = ("that was wrong.", "i made a mistake.", "this does not help.", "that was a bad step.",
+    "i must change my plan.", "i need another way.", "this is not right.", "i took a wrong turn.",
+    "let me correct this.", "i should try something else.")
 
 
 def shared_steps(bad: Node, good: Node) -> int:

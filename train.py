@@ -76,6 +76,7 @@ class Config:
     judge_share: float = 0.4  # share of judged episodes in the general data
     width: int = 64  # hidden size of a tiny model
     layers: int = 2  # layers of a tiny model
+    lookback: str = ""  # how many tokens back each head of its first layer looks at first, as 1,1,2,2; or nothing
     rollouts: int = 256  # episodes played, or trees searched, at a time
     eval_tasks: int = 1000  # held-out tasks per world; fewer if the split has fewer
     eval_split: str = "test"  # test, or validation while choosing settings
@@ -86,28 +87,22 @@ class Config:
     out: str = "runs/tiny"  # new folder for everything the run leaves
 
 
-# What `--tiny` stands for: chosen on lab's validation tasks, and for other worlds what differs from that.  Those of
-# textcraft and of several worlds together are first guesses.
+# What `--tiny` stands for, chosen on validation tasks, for other worlds what differs from lab; several: a first guess.
 TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
-    "textcraft": {
-        "width": 128, "layers": 3, "max_new_tokens": 80, "tasks": 150, "eta": 0.5, "batch_size": 4096,
-        "micro_batch": 4096, "steps": 250, "warmup_steps": 600, "judge_share": 0.3, "rollouts": 64,
-    },
-    "scienceworld": {
-        "width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5, "steps": 300,
-        "batch_size": 4096, "micro_batch": 4096, "warmup_steps": 500, "warmup_tasks": 600, "judge_share": 0.25,
-        "rollouts": 50,
-    },
+    "textcraft": {"width": 128, "layers": 3, "lookback": "1,1,2,2", "max_new_tokens": 80, "tasks": 300, "steps": 600,
+        "batch_size": 2048, "micro_batch": 2048, "lr": 1e-3, "eta": 0.5, "rollouts": 64, "judge_share": 0.2,
+        "warmup_lr": 2e-3, "warmup_steps": 10000, "warmup_tasks": 30000},
+    "scienceworld": {"width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5,
+        "batch_size": 4096, "micro_batch": 4096, "steps": 300, "rollouts": 50, "judge_share": 0.25,
+        "warmup_steps": 500, "warmup_tasks": 600},
     "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},
     "craft": {"warmup_steps": 2800, "warmup_tasks": 12000, "judge_share": 0.1, "eta": 0.9},
-    "several": {
-        "layers": 3, "tasks": 2400, "steps": 5400, "warmup_steps": 5500, "warmup_tasks": 24000, "judge_share": 0.25,
-        "eta": 0.9,
-    },
+    "several": {"layers": 3, "tasks": 2400, "steps": 5400, "eta": 0.9, "judge_share": 0.25,
+        "warmup_steps": 5500, "warmup_tasks": 24000},
 }
 CHOICES = {
     "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,
@@ -161,7 +156,8 @@ def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], devi
     """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
     text = " ".join((*(make().words for make in worlds.values()), OWN_WORDS, *critique.REVISION_THOUGHTS))
     torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
-    return Actor.tiny(text, device, config.width, config.layers, config.max_new_tokens)
+    distances = [int(part) for part in config.lookback.split(",") if part]
+    return Actor.tiny(text, device, config.width, config.layers, config.max_new_tokens, lookback=distances)
 
 
 # --- Phase II: fine-tuning
@@ -450,12 +446,12 @@ def check(config: Config) -> list[float]:
         if not low <= value <= high or value == math.inf:
             ends = "on" if high == math.inf else f"to {high}"
             raise UserError(f"{flag(field)} {value}: must be a number from {low} {ends}")
-    if config.method == "bc" and config.model:
-        raise UserError("--method bc: trains on the warm-up data of --tiny, and there is none with --model")
-    if config.model and config.warmed:
-        raise UserError("--model and --warmed: name one; --warmed keeps the warm-up data of --tiny in the mix")
+    if config.model and (config.method == "bc" or config.warmed):
+        raise UserError("--method bc and --warmed need the warm-up data of --tiny, and there is none with --model")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
+    if config.lookback and not re.fullmatch(",".join([r"\d{1,3}"] * max(1, config.width // 32)), config.lookback):
+        raise UserError(f"--lookback {config.lookback}: give a distance for each 32 of --width, separated by commas")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
         raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
     return alphas * config.iterations if len(alphas) == 1 else alphas

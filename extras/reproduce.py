@@ -35,7 +35,8 @@ from envs import UserError
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "results" / "reproduce"
 WORLDS, METHODS = ("lab", "shop", "craft"), ("bc", "optimal", "direct-revision", "eto", "agent-r")
-RATES = dict.fromkeys(METHODS, ("7.5e-4", "1.5e-3", "3e-3")) | {"eto": ("3e-5", "1e-4", "3e-4")}  # each method's trials
+RATES = dict.fromkeys(METHODS, ("7.5e-4", "1.5e-3", "3e-3", "6e-3"))  # each method's trials
+RATES["eto"] = ("1e-5", "3e-5", "1e-4", "3e-4")
 TRIAL = ["--iterations", "1", "--eval-split", "validation", "--eval-tasks", "400", "--seed", "100"]
 SEEKING = ["--env", "extras.seeking:SeekingLab"]
 ABLATIONS = {  # on lab: what differs from agent-r
@@ -69,7 +70,7 @@ def trials() -> dict[str, list[str]]:
 
 
 def chosen(method: str) -> str:
-    """The learning rate that scored most in a method's trials; the middle one until all are finished."""
+    """The learning rate that scored most in a method's trials; the second one until all are finished."""
     found = {rate: place(f"trial {method} {rate}") for rate in RATES[method]}
     if not all(path.exists() for path in found.values()):
         return RATES[method][1]
@@ -324,7 +325,7 @@ def report(seeds: int) -> str:
         lefts = [json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for path in found]
         means = ["-" if left is None else f"{100 * scores(left, 'lab', last(left)).mean():.1f}" for left in lefts]
         rows.append([method, *(f"{rate}: {value}" for rate, value in zip(rates, means, strict=True))])
-    parts.append(table(["method", "lower", "middle", "higher"], rows))
+    parts.append(table(["method", "lowest", "", "", "highest"], rows))
     return "\n\n".join(parts) + "\n"
 
 

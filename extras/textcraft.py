@@ -206,7 +206,7 @@ class TextCraft(Craft):
     """
 
     name = "textcraft"
-    NUMBERS: ClassVar = {"train": 40, "validation": 1, "test": 1}  # tasks for each goal
+    NUMBERS: ClassVar = {"train": 100, "validation": 1, "test": 1}  # tasks for each goal
     DISTRACTORS = 10
 
     def __init__(self, folder: str | None = None) -> None:
@@ -215,9 +215,14 @@ class TextCraft(Craft):
 
     @property
     def words(self) -> str:
-        """Craft's own, and the names in the recipes, each of which is one word to a small model."""
+        """Craft's own, and names and amounts of recipes, `oak planks` and `using 6`, each one word to a small model.
+
+        So names and amounts take turns, and what comes next in a recipe follows from the two words before.
+        """
         names = {name for recipe in self.book.recipes for name in (recipe.output, *recipe.inputs)}
-        return " ".join((Craft.words, *sorted(name.replace(" ", "_") for name in names)))
+        before = ("craft", "get", "using", ",", "Got", "Crafted")
+        amounts = (f"{word} {n}" for word in before for n in (*range(1, 17), 64))
+        return " ".join((Craft.words, *(text.replace(" ", "_") for text in (*sorted(names), *amounts))))
 
     def tasks(self, split: str) -> Sequence[str]:
         """The goals of the split, each under several numbers."""

@@ -491,6 +491,34 @@ def test_names_joined_by_underscores_are_one_token_and_the_longest_wins():
     assert tokenizer.decode(tokenizer("craft 2 dark oak planks")["input_ids"]) == "craft 2 dark oak planks"
 
 
+def test_an_amount_can_be_one_token_with_what_stands_before_it():
+    tokenizer = word_tokenizer("craft using_1 using_12 ,_2 , get_64 get 1 2 12 64 oak_planks wood")
+    text = "craft oak planks using 1 wood, 2 oak planks"
+    assert tokenizer.tokenize(text) == ["craft", "oak planks", "using 1", "wood", ", 2", "oak planks"]
+    assert tokenizer.tokenize("using 12 wood, 1 wood") == ["using 12", "wood", ",", "1", "wood"]
+    for said in (text, "get 64 wood, 2 oak planks", "get 12 wood, 1 wood"):
+        assert tokenizer.decode(tokenizer(said)["input_ids"]) == said
+
+
+def test_heads_that_look_back_see_the_token_at_their_distance_whatever_it_is_and_say_what_they_see():
+    torch.manual_seed(0)
+    distances = (1, 2, 3, 1)
+    actor = Actor.tiny(" ".join(f"w{i}" for i in range(50)), width=128, layers=2, lookback=distances)
+    actor.model.set_attn_implementation("eager")
+    ids = torch.randint(5, 50, (3, 40))
+    attentions = actor.model(ids, output_attentions=True).attentions[0].detach()  # [rows, heads, query, key]
+    for h, distance in enumerate(distances):
+        seen = attentions[:, h].diagonal(offset=-distance, dim1=1, dim2=2)
+        assert seen.mean() > 0.6, f"a head looks back by {distance}"
+        assert seen.mean() > 3 * attentions[:, h].diagonal(offset=-distance - 1, dim1=1, dim2=2).mean()
+    values = torch.randn(20, 128)
+    for layer in actor.model.model.layers:
+        said = layer.self_attn.o_proj(layer.self_attn.v_proj(values))
+        assert torch.cosine_similarity(said, values).min() > 0.5
+    plain = Actor.tiny("a b", width=128).model.config
+    assert (plain.num_key_value_heads, plain.attention_bias) == (1, False)
+
+
 def test_the_word_tokenizer_gives_back_all_that_is_said_in_the_lab():
     rng, world = random.Random(2), Lab()
     for task in world.tasks("test")[:60]:

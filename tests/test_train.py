@@ -567,6 +567,7 @@ REFUSED = {
     "pairing": ("shared", ""),
     "eval_split": ("train", "dev"),
     "device": ("tpu",),
+    "lookback": ("1", "1,2,3", "1,-2", "1,", "near,far"),
     "dtype": ("float16",),
 }
 
@@ -960,7 +961,7 @@ def test_runs_that_share_a_warm_up_are_what_they_would_have_been_alone(small, tm
     assert [after.weights(i) for i in after.iterations] == [small.weights(i) for i in small.iterations]
     assert after.bytes("trees.jsonl", "data.jsonl") == small.bytes("trees.jsonl", "data.jsonl")
     assert after.rows[0]["trained_tokens"] == 0
-    with pytest.raises(UserError, match="--warmed: name one"):
+    with pytest.raises(UserError, match="--warmed need the warm-up data"):
         check(Config(model="one", warmed="another"))
 
 
@@ -1038,7 +1039,7 @@ def test_a_margin_is_what_the_model_gives_the_words_of_the_agent_alone():
 
 
 def test_bc_has_nothing_to_learn_from_a_checkpoint_and_says_so():
-    with pytest.raises(UserError, match=r"--method bc: .* --model"):
+    with pytest.raises(UserError, match=r"--method bc .* --model"):
         check(Config(method="bc", model="somewhere"))
     check(Config(method="bc"))
 
