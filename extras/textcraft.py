@@ -53,7 +53,7 @@ class Book:
                     self.ways.setdefault(r.output, []).append(Recipe(r.output, r.count, inputs))
                     if self.recipes[-1:] != [r]:
                         self.recipes.append(r)
-        self.shown = cache(self._shown)  # a search asks for the same goal at every simulation
+        self.shown, self.least = cache(self._shown), cache(self._least)  # tasks and searches ask for the same again
         links = {goal: [name for way in ways for name in way.inputs] for goal, ways in self.ways.items()}
         self.parts = set().union(*links.values())  # whatever something is made from
         self.gettable = self.parts - self.ways.keys()
@@ -84,7 +84,10 @@ class Book:
         None if they take more than 100 actions.  The minimum is exact, by branch and bound over the way of every batch
         from the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
         """
-        best, fewest = None, 101
+        return self.least(goal, frozenset((+inventory).items()))
+
+    def _least(self, goal: str, held: frozenset[tuple[str, int]]) -> list[Recipe] | None:
+        inventory, best, fewest = Counter(dict(held)), None, 101
 
         def search(demand: Counter[str], batches: list[Recipe]) -> None:
             nonlocal best, fewest
