@@ -345,13 +345,13 @@ def pictures(seeds: int) -> None:
         size = {"figsize": (10, 3), "layout": "constrained", "sharey": name != "revision_length"}
         whole, axes = pyplot.subplots(1, len(WORLDS), **size)
         for axis, world in zip(axes, WORLDS, strict=True):
-            for method in METHODS:
+            for k, method in enumerate(METHODS):
                 lefts = runs.get((world, method), {}).values()
                 steps = range(1 + max((last(left) for left in lefts), default=-1))
                 found = [of_seeds(runs, world, method, name, step) for step in steps]
                 shown = [(step, float(np.mean(values))) for step, values in zip(steps, found, strict=True) if values]
                 if shown:
-                    axis.plot(*zip(*shown, strict=True), marker="o", label=method)
+                    axis.plot(*zip(*shown, strict=True), color=f"C{k}", marker="o", label=method)
             axis.set(title=world, xlabel="iteration", xticks=range(4))
         axes[0].set_ylabel(title)
         whole.legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="outside right")
