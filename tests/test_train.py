@@ -242,6 +242,32 @@ def test_micro_batches_add_up_to_the_batch():
         assert (learned(cut) - whole).abs().max() < 1e-3, f"micro-batches {cut} give other weights than one batch"
 
 
+def test_a_step_follows_the_mean_loss_of_all_its_learned_tokens_and_is_cut_to_length_one(monkeypatch):
+    seen, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters, longest):
+        parameters = list(parameters)
+        seen.append(torch.cat([p.grad.flatten() for p in parameters]))
+        assert longest == 1.0
+        return clip(parameters, longest)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    actor = tiny()
+    first, second, third = lab_examples(actor, 3)
+    (ids, labels) = first
+    single = (ids, [-100] * (len(ids) - 1) + labels[-1:])  # one token alone is learned
+    opening = (ids, [-100, ids[1], *[-100] * (len(ids) - 2)])  # and the first that can be
+    for micros in ([[first], [second, third]], [[single]], [[opening], [first, second]]):
+        examples = [example for micro in micros for example in micro]
+        learned = sum(label != -100 for _, labels in examples for label in labels)
+        (masked_loss(actor.model, *pad(examples, actor.device)) / learned).backward()
+        expected = torch.cat([p.grad.flatten() for p in actor.model.parameters()])
+        actor.model.zero_grad()
+        fine_tune(actor, iter([micros]), 1, 1e-9, "")
+        assert torch.allclose(seen[-1], expected, rtol=1e-3, atol=1e-6)
+    assert seen[1].norm() > 1, "there is something to cut"
+
+
 def test_fine_tuning_counts_real_tokens_and_lowers_the_loss():
     actor = tiny()
     examples = lab_examples(actor, 6) + encode(actor, [dialogue("hall: cup.", "Action: take cup")])
@@ -279,7 +305,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_remnant(monkeypatch)
     monkeypatch.setattr(torch.optim, "AdamW", Watched)
     actor = tiny()
     example = encode(actor, [dialogue("hall: cup.", "Action: take cup")])
-    for steps in (1, 2, 10, 60):
+    for steps in (1, 2, 10, 50, 60):
         rates.clear()
         fine_tune(actor, iter([[example]] * steps), steps, 1e-3, "")
         assert len(rates) == steps
@@ -291,7 +317,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_remnant(monkeypatch)
         assert min(rates) > 0
         if steps >= 10:
             assert rates[-1] < 0.2e-3
-            falls = [a - b for a, b in zip(rates[peak + 1 :], rates[peak + 2 :], strict=False)]
+            falls = [a - b for a, b in zip(rates[peak + 2 :], rates[peak + 3 :], strict=False)]
             assert max(falls) == pytest.approx(min(falls)), "the fall is a straight line"
 
 
@@ -395,12 +421,13 @@ def test_each_example_is_drawn_once_before_any_is_drawn_again():
 
 
 def test_drawn_examples_are_not_lost_on_the_way_to_the_batches():
-    source = Watched(numbered(0, 400, 5, 20, random.Random(6)))
-    names = drawn_examples(draw_batches([(source, 1.0)], 200, 256, 128, random.Random(7)))
-    window = 16 * 256 / 5 + 16  # what may still wait at the end, at most
-    assert len(source.drawn) - window < len(names) <= len(source.drawn)
-    counts = Counter(names)
-    assert len(counts) == 400
+    source = Watched(numbered(0, 20_000, 5, 20, random.Random(6)))  # more than are drawn, so that none comes twice
+    names = drawn_examples(draw_batches([(source, 1.0)], 200, 640, 128, random.Random(7)))
+    window = 16 * 640 // 5 + 16  # what may still wait at the end, at most
+    assert len(source.drawn) > 4 * window
+    assert len({*names}) == len(names)
+    lost = {*source.drawn[:-window]} - {*names}
+    assert len(lost) <= 4 * 128 / 5, "only less than a batch may be left of one window for the next"
 
 
 def test_batches_depend_on_their_generator_alone():
