@@ -421,8 +421,8 @@ def test_each_example_is_drawn_once_before_any_is_drawn_again():
 
 
 def test_drawn_examples_are_not_lost_on_the_way_to_the_batches():
-    source = Watched(numbered(0, 20_000, 5, 20, random.Random(6)))  # more than are drawn, so that none comes twice
-    names = drawn_examples(draw_batches([(source, 1.0)], 200, 640, 128, random.Random(7)))
+    source = Watched(numbered(0, 60_000, 5, 20, random.Random(6)))  # more than are drawn, so that none comes twice
+    names = drawn_examples(draw_batches([(source, 1.0)], 500, 640, 128, random.Random(7)))
     window = 16 * 640 // 5 + 16  # what may still wait at the end, at most
     assert len(source.drawn) > 4 * window
     assert len({*names}) == len(names)
