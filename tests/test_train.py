@@ -321,6 +321,39 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_remnant(monkeypatch)
             assert max(falls) == pytest.approx(min(falls)), "the fall is a straight line"
 
 
+def test_training_shows_how_far_it_is_and_leaves_nothing_on_the_screen(monkeypatch):
+    bars, optimizers = [], []
+    optimizer = torch.optim.AdamW
+    monkeypatch.setattr(train, "tqdm", lambda batches, **given: bars.append(given) or batches)
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *a, **given: optimizers.append(given) or optimizer(*a, **given))
+    actor = tiny()
+    fine_tune(actor, iter([[encode(actor, [dialogue("hall: cup.", "Action: take cup")])]] * 2), 2, 1e-3, "training")
+    assert bars == [{"total": 2, "desc": "training", "leave": False, "disable": None}]
+    assert (optimizers[0]["betas"], optimizers[0]["weight_decay"]) == ((0.9, 0.98), 0.0)
+
+
+@pytest.mark.parametrize("iteration", [0, 2])
+@pytest.mark.parametrize("method", ["agent-r", "eto"])
+def test_training_hands_on_what_the_settings_say(monkeypatch, method, iteration):
+    drawn, tuned = [], []
+    monkeypatch.setattr(train, "draw_batches", lambda *given: drawn.append(given) or "batches")
+    monkeypatch.setattr(train, "fine_tune", lambda *given: tuned.append(given) or 7)
+    config = Config(method=method, lr=0.2, warmup_lr=0.1, batch_size=50, micro_batch=40, dpo_beta=0.3, seed=5)
+    mix = [([([1], [1])], 0.4)]
+    assert train.train_on(config, "actor", mix, 9, iteration) == 7
+    assert torch.initial_seed() == train.derive(config, iteration, "dropout").getrandbits(32)
+    ((given, *sizes, rng),) = drawn
+    assert (given, sizes) == (mix, [9, 50, 40])
+    assert rng.random() == train.derive(config, iteration, "batches").random()
+    ((*given, label, objective),) = tuned
+    assert given == ["actor", "batches", 9, 0.2 if iteration else 0.1]
+    assert label == f"training, iteration {iteration}"
+    if method == "eto" and iteration:
+        assert (objective.func, objective.keywords) == (train.preference, {"dpo_beta": 0.3})
+    else:
+        assert objective is train.imitation
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # batches
 
