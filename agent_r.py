@@ -425,9 +425,8 @@ class Actor:
 def look_back(model: LlamaForCausalLM, distances: Sequence[int]) -> LlamaForCausalLM:
     """The random model with heads that copy, which by itself a small one finds late.
 
-    What a head looks at, it says: each output projection is the transpose of the value projection (mimetic
-    initialisation, Trockman and Kolter 2023).  Head h of the first layer looks back by `distances[h]` tokens, whatever
-    they are: under the rotary positions its biases give a product of query and key that is largest there.
+    What a head looks at, it says: output projections are transposed value projections (mimetic initialisation, Trockman
+    and Kolter 2023).  Head h of the first layer looks back by `distances[h]` tokens, by biases and rotary positions.
     """
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight.copy_(layer.self_attn.v_proj.weight.T)

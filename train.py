@@ -93,9 +93,9 @@ TINY: dict[str, Any] = {
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
-    "textcraft": {"width": 128, "layers": 3, "lookback": "1,1,2,2", "max_new_tokens": 80, "tasks": 300, "steps": 600,
+    "textcraft": {"width": 128, "layers": 3, "lookback": "1,1,2,2", "max_new_tokens": 80, "tasks": 200, "steps": 400,
         "batch_size": 2048, "micro_batch": 2048, "lr": 1e-3, "eta": 0.5, "rollouts": 64, "judge_share": 0.2,
-        "warmup_lr": 2e-3, "warmup_steps": 10000, "warmup_tasks": 30000},
+        "warmup_lr": 2e-3, "warmup_steps": 5000, "warmup_tasks": 20000},
     "scienceworld": {"width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5,
         "batch_size": 4096, "micro_batch": 4096, "steps": 300, "rollouts": 50, "judge_share": 0.25,
         "warmup_steps": 500, "warmup_tasks": 600},
@@ -307,6 +307,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         cold, actor = actor, load(config.warmed)
         if actor.tokenizer.get_vocab() != cold.tokenizer.get_vocab():
             raise UserError(f"--warmed {config.warmed}: knows other words; name a model of --env {config.env}")
+    actor.model.get_input_embeddings().requires_grad_(not config.lookback)  # fixed: what one name teaches holds for all
     general = [] if config.model else general_data(config, actor, worlds)
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "config.json", [dataclasses.asdict(config)])

@@ -1025,6 +1025,23 @@ def test_runs_that_share_a_warm_up_are_what_they_would_have_been_alone(small, tm
         check(Config(model="one", warmed="another"))
 
 
+def test_with_lookback_the_vectors_of_words_stay_as_they_were_drawn_also_behind_a_shared_warm_up(tmp_path):
+    def words(run, iteration):
+        model = Actor.load(run.folder / f"iteration-{iteration}" / "model").model
+        return model.get_input_embeddings().weight, model.model.layers[0].mlp.up_proj.weight
+
+    born = changed(SMALL, width=32, lookback=1, iterations=1, tasks=4, simulations=2)
+    whole = Run(tmp_path / "whole", born)
+    after = Run(tmp_path / "after", changed(born, warmed=whole.folder / "iteration-0" / "model"))
+    drawn = train.make_tiny_actor(train.parse(born), {"doors": Doors}, "cpu").model.get_input_embeddings().weight
+    for run in (whole, after):
+        (before, old), (later, new) = words(run, 0), words(run, 1)
+        assert torch.equal(before, drawn)
+        assert torch.equal(later, drawn)
+        assert not torch.equal(old, new)
+    assert after.weights(1) == whole.weights(1)
+
+
 def test_a_warmed_up_model_of_another_world_is_refused(small, tmp_path, capsys):
     arguments = changed(SMALL, env="lab", warmed=small.folder / "iteration-0" / "model", out=tmp_path / "out")
     assert train.main(arguments) == 2
