@@ -393,7 +393,7 @@ class Actor:
     ) -> Actor:
         """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator.
 
-        `lookback`, one distance for each 32 of the width, lets it copy from the start: see `look_back`.
+        `lookback`, distances that its heads take in turn, lets it copy from the start: see `look_back`.
         """
         tokenizer, heads = word_tokenizer(text), max(1, width // 32)
         config = LlamaConfig(
@@ -426,13 +426,13 @@ def look_back(model: LlamaForCausalLM, distances: Sequence[int]) -> LlamaForCaus
     """The random model with heads that copy, which by itself a small one finds late.
 
     What a head looks at, it says: output projections are transposed value projections (mimetic initialisation, Trockman
-    and Kolter 2023).  Head h of the first layer looks back by `distances[h]` tokens, by biases and rotary positions.
+    and Kolter 2023).  The heads of the first layer look back by `distances` in turn, by biases and rotary positions.
     """
     for layer in model.model.layers:
         layer.self_attn.o_proj.weight.copy_(layer.self_attn.v_proj.weight.T)
     first, turns = model.model.layers[0].self_attn, model.model.rotary_emb.inv_freq[:6]  # of the six fastest pairs
     query, key = (p.bias.view(-1, 2, first.head_dim // 2)[:, :, :6] for p in (first.q_proj, first.k_proj))
-    angles = torch.tensor(distances)[:, None] * turns  # [heads, pairs]
+    angles = torch.tensor([distances[h % len(distances)] for h in range(len(key))])[:, None] * turns  # [heads, pairs]
     key[:, 0], query[:] = 5, 5 * torch.stack([angles.cos(), -angles.sin()], dim=1)
     return model
 

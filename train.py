@@ -76,7 +76,7 @@ class Config:
     judge_share: float = 0.4  # share of judged episodes in the general data
     width: int = 64  # hidden size of a tiny model
     layers: int = 2  # layers of a tiny model
-    lookback: str = ""  # how many tokens back each head of its first layer looks at first, as 1,1,2,2; or nothing
+    lookback: str = ""  # how many tokens back the heads of its first layer look, in turn, as 1,1,2,2; or nothing
     rollouts: int = 256  # episodes played, or trees searched, at a time
     eval_tasks: int = 1000  # held-out tasks per world; fewer if the split has fewer
     eval_split: str = "test"  # test, or validation while choosing settings
@@ -301,10 +301,10 @@ def run(config: Config) -> list[dict[str, Any]]:
         tasks = make().tasks(config.eval_split)
         count = min(config.eval_tasks, len(tasks))
         exams.append(critique.Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
-    load = functools.partial(Actor.load, device=device, dtype=config.dtype, max_new_tokens=config.max_new_tokens)
-    actor = load(config.model) if config.model else make_tiny_actor(config, worlds, device)
+    how = (device, config.dtype, config.max_new_tokens)
+    actor = Actor.load(config.model, *how) if config.model else make_tiny_actor(config, worlds, device)
     if config.warmed:
-        cold, actor = actor, load(config.warmed)
+        cold, actor = actor, Actor.load(config.warmed, *how)
         if actor.tokenizer.get_vocab() != cold.tokenizer.get_vocab():
             raise UserError(f"--warmed {config.warmed}: knows other words; name a model of --env {config.env}")
     actor.model.get_input_embeddings().requires_grad_(not config.lookback)  # fixed: what one name teaches holds for all
@@ -451,8 +451,8 @@ def check(config: Config) -> list[float]:
         raise UserError("--method bc and --warmed need the warm-up data of --tiny, and there is none with --model")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
-    if config.lookback and not re.fullmatch(",".join([r"\d{1,3}"] * max(1, config.width // 32)), config.lookback):
-        raise UserError(f"--lookback {config.lookback}: give a distance for each 32 of --width, separated by commas")
+    if not re.fullmatch(r"(\d{1,3}(,\d{1,3})*)?", config.lookback):
+        raise UserError(f"--lookback {config.lookback}: must be whole numbers of tokens, separated by commas")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
         raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
     return alphas * config.iterations if len(alphas) == 1 else alphas

@@ -502,8 +502,8 @@ def test_an_amount_can_be_one_token_with_what_stands_before_it():
 
 def test_heads_that_look_back_see_the_token_at_their_distance_whatever_it_is_and_say_what_they_see():
     torch.manual_seed(0)
-    distances = (1, 2, 3, 1)
-    actor = Actor.tiny(" ".join(f"w{i}" for i in range(50)), width=128, layers=2, lookback=distances)
+    distances = (1, 2, 3, 1)  # given are three, the fourth head takes the first of them again
+    actor = Actor.tiny(" ".join(f"w{i}" for i in range(50)), width=128, layers=2, lookback=distances[:3])
     actor.model.set_attn_implementation("eager")
     ids = torch.randint(5, 50, (3, 40))
     attentions = actor.model(ids, output_attentions=True).attentions[0].detach()  # [rows, heads, query, key]

@@ -581,7 +581,7 @@ def test_without_tiny_there_is_no_preset():
 def test_textcraft_has_a_larger_tiny_model_which_flags_override_too():
     large = train.parse(["--tiny", "--env", "textcraft"])
     assert (large.width, large.layers) == (128, 3)
-    assert large.lr == train.TINY["lr"]
+    assert large.alpha == train.TINY["alpha"]
     assert train.parse(["--tiny", "--env", "textcraft", "--width", "32"]) == dataclasses.replace(large, width=32)
 
 
@@ -627,7 +627,7 @@ REFUSED = {
     "pairing": ("shared", ""),
     "eval_split": ("train", "dev"),
     "device": ("tpu",),
-    "lookback": ("1", "1,2,3", "1,-2", "1,", "near,far"),
+    "lookback": ("1,-2", "1,", "1.5", "near,far"),
     "dtype": ("float16",),
 }
 
