@@ -1,7 +1,7 @@
 """The critique: from a searched tree to revision trajectories (paper, Phase I).
 
 In a tree, a bad leaf and a good leaf share the path down to some node.  The actor itself judges the bad actions from
-there on; the first it calls Bad is the transition point t'.  The revision trajectory is the bad one up to and with t',
+there on; the first it calls Bad is the transition point t'.  The revision trajectory is the bad one through t', then
 a revision thought, and the good actions after the shared node: the agent errs, notices, and goes another way.
 
 Read in order: `pair_leaves`, `find_first_errors`, `splice`, `execute`, `revision_examples`, `measure`.

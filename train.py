@@ -87,7 +87,7 @@ class Config:
     out: str = "runs/tiny"  # new folder for everything the run leaves
 
 
-# What `--tiny` stands for, chosen on validation tasks, for other worlds what differs from lab; several: a first guess.
+# What `--tiny` stands for, and what differs from lab; first guesses: several, and what follows textcraft's warm-up.
 TINY: dict[str, Any] = {
     "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,

@@ -100,7 +100,8 @@ def place(name: str) -> Path:
 def train(arguments: list[str], out: Path, name: str) -> None:
     """`train.py --tiny` in a process of its own, its folder `out` there only when it is whole; raises `UserError`."""
     part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a run that was cut off
+    for old in (part, out):  # of a run that was cut off
+        shutil.rmtree(old, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "train.py", "--tiny", *arguments, "--out", str(part)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)  # noqa: S603
@@ -236,11 +237,18 @@ def of_tasks(runs: Runs, world: str, label: str, iteration: int | None = None) -
     return [scores(left, world, last(left) if iteration is None else iteration) for left in lefts]
 
 
-def gains(runs: Runs, world: str, label: str, other: str) -> list[np.ndarray]:
-    """For every seed that both have run, what `label` scores above `other`, task by task."""
-    ours, theirs = runs.get((world, label), {}), runs.get((world, other), {})
-    shared = sorted(ours.keys() & theirs.keys())
-    return [scores(ours[s], world, last(ours[s])) - scores(theirs[s], world, last(theirs[s])) for s in shared]
+def gains(runs: Runs, world: str, label: str, other: str, best: bool = False) -> list[np.ndarray]:
+    """For every seed that both have run, what `label` scores above `other`, task by task.
+
+    Compared are their last iterations, or with `best` that iteration of `other` that does best on these very tasks.
+    """
+
+    def theirs(left: dict[str, Any]) -> np.ndarray:
+        steps = range(1 + last(left)) if best else [last(left)]
+        return max((scores(left, world, step) for step in steps), key=np.mean)
+
+    ours, others = runs.get((world, label), {}), runs.get((world, other), {})
+    return [scores(ours[s], world, last(ours[s])) - theirs(others[s]) for s in sorted(ours.keys() & others.keys())]
 
 
 # --- the report
@@ -273,8 +281,9 @@ def report(seeds: int) -> str:
     rows = []
     for method in METHODS[:-1]:
         groups = [gains(runs, world, "agent-r", method) for world in WORLDS]
-        rows.append([method, *(told([group]) for group in groups), told(groups)])
-    parts.append(table(["against", *WORLDS, "average"], rows))
+        best = [gains(runs, world, "agent-r", method, best=True) for world in WORLDS]
+        rows.append([method, *(told([group]) for group in groups), told(groups), told(best)])
+    parts.append(table(["against", *WORLDS, "average", "average, its best iteration"], rows))
 
     for name, title in (
         ("recovery", "Recovery: mean score from inside a failed prefix (Table 3)"),

@@ -282,13 +282,14 @@ def by_depth(folder: Path) -> str:
     """Success on a run's held-out goals by iteration and depth, as a table; raises `UserError` if there is none."""
     try:
         episodes = [json.loads(line) for line in (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise UserError(f"{folder}: no episodes.jsonl can be read in it ({error.strerror}); name a run") from None
+        book = textcraft_book(json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipes"] or None)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: no run can be read in it ({error}); name the folder of one") from None
     scores: dict[int, dict[int, list[float]]] = {}  # iteration -> depth, 0 for all -> scores
     for episode in episodes:
         if episode["env"] == TextCraft.name:
             goal = episode["task"].rpartition("-")[0].replace("_", " ")
-            for depth in (0, textcraft_book().goals[goal]):
+            for depth in (0, book.goals[goal]):
                 scores.setdefault(episode["iteration"], {}).setdefault(depth, []).append(episode["score"])
     if not scores:
         raise UserError(f"{folder}: it holds no episode of {TextCraft.name}; name a run with --env {TextCraft.name}")

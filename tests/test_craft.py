@@ -609,6 +609,7 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
         for k in (0, 2) for env in ("lab", "textcraft") for task in tasks
     ]
     (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(e) + "\n" for e in episodes))
+    (tmp_path / "config.json").write_text('{"recipes": ""}')
     command = [sys.executable, "-m", "extras.textcraft"]
     told = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
     heading, _, before, after = told.stdout.splitlines()
@@ -616,7 +617,10 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
     assert before == "| 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |"
     assert after == "| 2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0 |"
     (tmp_path / "episodes.jsonl").write_text(json.dumps(episodes[0]) + "\n")
-    for folder, part in ((tmp_path, "holds no episode"), (tmp_path / "moon", "can be read")):
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "episodes.jsonl").write_text("junk")
+    wrong = ((tmp_path, "holds no episode"), (tmp_path / "moon", "can be read"), (tmp_path / "junk", "can be read"))
+    for folder, part in wrong:
         told = subprocess.run([*command, folder], capture_output=True, text=True)
         assert (told.returncode, told.stdout) == (1, "")
         assert part in told.stderr

@@ -111,7 +111,8 @@ with open("commands", "a") as file:
 
 def test_of_a_run_only_rows_and_scores_are_kept_and_half_a_run_is_begun_again(kept):
     (kept / "train.py").write_text(SCRIPT)
-    (kept / "runs" / "reproduce" / "lab-bc-0.part").mkdir(parents=True)
+    for old in ("lab-bc-0.part", "lab-bc-0"):
+        (kept / "runs" / "reproduce" / old / "iteration-0").mkdir(parents=True)
     reproduce.run("lab bc 0", ["--env", "lab", "--seed", "0"])
     run = json.loads(reproduce.place("lab bc 0").read_text())
     assert run["arguments"] == ["--env", "lab", "--seed", "0"]
@@ -161,6 +162,9 @@ def test_differences_are_taken_task_by_task_between_like_seeds(kept):
     runs = reproduce.read_back(5)
     (gain,) = reproduce.gains(runs, "lab", "agent-r", "bc")
     assert gain.tolist() == [1.0, 0.25]
+    put("lab bc 1", left("lab", [[0.5, 0.75], [0.0, 0.75]]))
+    (above_its_best,) = reproduce.gains(reproduce.read_back(5), "lab", "agent-r", "bc", best=True)
+    assert above_its_best.tolist() == [0.5, 0.25]
     assert reproduce.told([[gain]]).startswith("62.5 [")
 
 
