@@ -373,39 +373,33 @@ class Actor:
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
         """What `save_pretrained` left, never running code that comes with it.  Raises `UserError` for no chat model."""
-        if not Path(folder).is_dir():
-            raise UserError(f"--model {folder}: there is no such folder; name one that holds a saved model")
         if not (Path(folder) / "config.json").is_file():
-            raise UserError(f"--model {folder}: the folder holds no config.json; name one that holds a saved model")
+            raise UserError(f"{folder}: no folder with a config.json; name one that holds a saved model")
         only = {"local_files_only": True, "trust_remote_code": False}
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **only)
         except Exception as error:  # whatever a broken checkpoint makes the loader raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise UserError(f"--model {folder}: cannot be loaded as a causal language model: {reason}") from error
+            raise UserError(f"{folder}: cannot be loaded as a causal language model: {reason}") from error
         return cls(model.to(device).eval(), tokenizer, max_new_tokens)
 
     @classmethod
     def tiny(
         cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_new_tokens: int = 24,
-        max_length: int = 1024, lookback: Sequence[int] = (),
+        max_length: int = 2048, lookback: int = 0,
     ) -> Actor:
-        """A small random Llama over the words of `text` (126 k parameters on lab); draws from torch's own generator.
-
-        `lookback`, distances that its heads take in turn, lets it copy from the start: see `look_back`.
-        """
+        """A small random Llama over the words of `text`, with `look_back` if wanted, from torch's own generator."""
         tokenizer, heads = word_tokenizer(text), max(1, width // 32)
         config = LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
-            num_attention_heads=heads, max_position_embeddings=max_length, tie_word_embeddings=True,
-            num_key_value_heads=heads if lookback else 1, attention_bias=bool(lookback),  # one: a small cache to read
-            initializer_range=width**-0.5, bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+            intermediate_size=(1 if lookback else 4) * width, max_position_embeddings=max_length,
+            initializer_range=(0.3 if lookback else 1) * width**-0.5, attention_bias=lookback > 0,
+            num_key_value_heads=heads if lookback else 1, tie_word_embeddings=True,  # one: a small cache to read
+            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )
         model = LlamaForCausalLM(config)
-        model = look_back(model, lookback) if lookback else model
-        return cls(model.to(device).eval(), tokenizer, max_new_tokens)
+        return cls((look_back(model, lookback) if lookback else model).to(device).eval(), tokenizer, max_new_tokens)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer, chat template included, for `load` or anybody's `from_pretrained`."""
@@ -422,18 +416,25 @@ class Actor:
 
 
 @torch.no_grad()
-def look_back(model: LlamaForCausalLM, distances: Sequence[int]) -> LlamaForCausalLM:
-    """The random model with heads that copy, which by itself a small one finds late.
+def look_back(model: LlamaForCausalLM, distance: int) -> LlamaForCausalLM:
+    """The random model, born to copy what it has read, which by itself a small one learns late or never.
 
-    What a head looks at, it says: output projections are transposed value projections (mimetic initialisation, Trockman
-    and Kolter 2023).  The heads of the first layer look back by `distances` in turn, by biases and rotary positions.
+    Heads of the first layer see the word 1 to `distance` back; those of the second what followed the same words before
+    (induction heads, Olsson et al. 2022); later ones say what they look at (mimetic initialisation, Trockman and Kolter
+    2023).  Words outweigh what is added to them, and are not trained: so what one name teaches holds for all.
     """
-    for layer in model.model.layers:
-        layer.self_attn.o_proj.weight.copy_(layer.self_attn.v_proj.weight.T)
-    first, turns = model.model.layers[0].self_attn, model.model.rotary_emb.inv_freq[:6]  # of the six fastest pairs
-    query, key = (p.bias.view(-1, 2, first.head_dim // 2)[:, :, :6] for p in (first.q_proj, first.k_proj))
-    angles = torch.tensor([distances[h % len(distances)] for h in range(len(key))])[:, None] * turns  # [heads, pairs]
-    key[:, 0], query[:] = 5, 5 * torch.stack([angles.cos(), -angles.sin()], dim=1)
+    first, *later = (layer.self_attn for layer in model.model.layers)
+    seen, told = (weight.unflatten(0, (distance, -1)) for weight in (first.v_proj.weight, first.o_proj.weight.T))
+    seen[1:] = seen[0]  # both: [distance, rows of the heads that look so far back, width]
+    turns = torch.arange(1, distance + 1)[:, None, None] * model.model.rotary_emb.inv_freq[:6]  # rotary: the fastest
+    query, key = (p.bias.view(distance, -1, 2, first.head_dim // 2) for p in (first.q_proj, first.k_proj))
+    query[..., :6], key[:, :, 0, :6] = 5 * torch.stack([turns.cos(), -turns.sin()], dim=2), 5
+    for second in later[:1]:  # the word d - 1 back from here matches that d back from there
+        second.q_proj.weight.copy_(7 * torch.cat([seen[:1], told[:-1]]).flatten(0, 1))
+        second.k_proj.weight.copy_(7 * told.flatten(0, 1))
+    for attention in later:
+        attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+    model.model.embed_tokens.weight.mul_(4)
     return model
 
 

@@ -76,7 +76,7 @@ class Config:
     judge_share: float = 0.4  # share of judged episodes in the general data
     width: int = 64  # hidden size of a tiny model
     layers: int = 2  # layers of a tiny model
-    lookback: str = ""  # how many tokens back the heads of its first layer look, in turn, as 1,1,2,2; or nothing
+    lookback: int = 0  # how many tokens back the heads of its first layer look, so that it can copy; 0: not born so
     rollouts: int = 256  # episodes played, or trees searched, at a time
     eval_tasks: int = 1000  # held-out tasks per world; fewer if the split has fewer
     eval_split: str = "test"  # test, or validation while choosing settings
@@ -93,9 +93,9 @@ TINY: dict[str, Any] = {
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
-    "textcraft": {"width": 128, "layers": 3, "lookback": "1,1,2,2", "max_new_tokens": 80, "tasks": 200, "steps": 400,
+    "textcraft": {"width": 128, "layers": 3, "lookback": 2, "max_new_tokens": 120, "tasks": 200, "steps": 400,
         "batch_size": 2048, "micro_batch": 2048, "lr": 1e-3, "eta": 0.5, "rollouts": 64, "judge_share": 0.2,
-        "warmup_lr": 2e-3, "warmup_steps": 5000, "warmup_tasks": 20000},
+        "warmup_lr": 2e-3, "warmup_steps": 8000, "warmup_tasks": 20000},
     "scienceworld": {"width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5,
         "batch_size": 4096, "micro_batch": 4096, "steps": 300, "rollouts": 50, "judge_share": 0.25,
         "warmup_steps": 500, "warmup_tasks": 600},
@@ -110,7 +110,7 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda", "mps"), "dtype": ("float32", "bfloat16"),
 }
 LIMITS = dict.fromkeys(("alpha", "beta", "eta", "judge_share"), (0, 1))  # of other numbers: from 1 on
-LIMITS |= dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed", "c_uct"), (0, math.inf))
+LIMITS |= dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed", "c_uct", "lookback"), (0, math.inf))
 LIMITS |= dict.fromkeys(("lr", "warmup_lr", "temperature", "dpo_beta"), (1e-9, math.inf))
 
 
@@ -156,8 +156,7 @@ def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], devi
     """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
     text = " ".join((*(make().words for make in worlds.values()), OWN_WORDS, *critique.REVISION_THOUGHTS))
     torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
-    distances = [int(part) for part in config.lookback.split(",") if part]
-    return Actor.tiny(text, device, config.width, config.layers, config.max_new_tokens, lookback=distances)
+    return Actor.tiny(text, device, config.width, config.layers, config.max_new_tokens, lookback=config.lookback)
 
 
 # --- Phase II: fine-tuning
@@ -307,7 +306,7 @@ def run(config: Config) -> list[dict[str, Any]]:
         cold, actor = actor, Actor.load(config.warmed, *how)
         if actor.tokenizer.get_vocab() != cold.tokenizer.get_vocab():
             raise UserError(f"--warmed {config.warmed}: knows other words; name a model of --env {config.env}")
-    actor.model.get_input_embeddings().requires_grad_(not config.lookback)  # fixed: what one name teaches holds for all
+    actor.model.to(getattr(torch, config.dtype)).get_input_embeddings().requires_grad_(not config.lookback)
     general = [] if config.model else general_data(config, actor, worlds)
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "config.json", [dataclasses.asdict(config)])
@@ -451,8 +450,8 @@ def check(config: Config) -> list[float]:
         raise UserError("--method bc and --warmed need the warm-up data of --tiny, and there is none with --model")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
-    if not re.fullmatch(r"(\d{1,3}(,\d{1,3})*)?", config.lookback):
-        raise UserError(f"--lookback {config.lookback}: must be whole numbers of tokens, separated by commas")
+    if config.lookback and max(1, config.width // 32) % config.lookback:
+        raise UserError(f"--lookback {config.lookback}: must divide the number of heads, one for 32 of --width")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
         raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
     return alphas * config.iterations if len(alphas) == 1 else alphas

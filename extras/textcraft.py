@@ -19,7 +19,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -78,15 +78,15 @@ class Book:
         uses = [r for r in self.recipes if not r.inputs.keys().isdisjoint(names)]
         return needed, [r for r in uses if r not in needed]
 
-    def batches(self, goal: str, inventory: Counter[str]) -> list[Recipe] | None:
-        """The crafts, in their order, of the shortest way to `goal` from here, as `envs.errands` carries it out.
+    def steps(self, goal: str, inventory: Counter[str]) -> list[tuple[str, str]] | None:
+        """(thought, action) all along the shortest way to `goal` from here; None if it is longer than 100 actions.
 
-        None if they take more than 100 actions.  The minimum is exact, by branch and bound over the way of every batch
-        from the goal down; so the first action always brings the goal nearer by one, whatever else was gathered.
+        The minimum is exact, by branch and bound over the way of every batch from the goal down; so the first action
+        always brings the goal nearer by one, whatever else was gathered.
         """
         return self.least(goal, frozenset((+inventory).items()))
 
-    def _least(self, goal: str, held: frozenset[tuple[str, int]]) -> list[Recipe] | None:
+    def _least(self, goal: str, held: frozenset[tuple[str, int]]) -> list[tuple[str, str]] | None:
         inventory, best, fewest = Counter(dict(held)), None, 101
 
         def search(demand: Counter[str], batches: list[Recipe]) -> None:
@@ -97,19 +97,50 @@ class Book:
             craftable = short.keys() & self.ways.keys()
             if not craftable:
                 actions = len(errands(batches[::-1], inventory))
-                best, fewest = (batches[::-1], actions) if actions < fewest else (best, fewest)
+                best, fewest = (batches, actions) if actions < fewest else (best, fewest)
                 return
             top = max(craftable, key=self.rank.__getitem__)  # nothing yet to be made will ask for more of it
             for way in self.ways[top]:
                 search(demand + Counter(way.inputs) - Counter({top: way.count}), [*batches, way])
 
         search(Counter({goal: 1}), [])
-        return best
+        return [*in_turn(best, inventory)] if best else None
 
     def plan(self, goal: str, inventory: Counter[str]) -> list[str] | None:
-        """The actions of `batches`."""
-        batches = self.batches(goal, inventory)
-        return errands(batches, inventory) if batches else None
+        """The actions of `steps`."""
+        steps = self.steps(goal, inventory)
+        return [action for _, action in steps] if steps else None
+
+
+def in_turn(batches: Sequence[Recipe], inventory: Counter[str]) -> Iterator[tuple[str, str]]:
+    """(thought, action) of crafting batches, the goal's first: a recipe waits for its first input that runs short.
+
+    A thought goes from the goal's recipe down and tells what there is of each input, up to as many as it takes, as in
+    `stick using 2 planks. planks has 1.`  So each word of it can be looked up or counted, and no plan need be made.
+    The batches are enough in any order.
+    """
+    left, held = list(batches[1:]), Counter(inventory)
+
+    def make(way: Recipe, above: str) -> Iterator[tuple[str, str]]:
+        while True:
+            said = above + f"{way}.".split(" ", 2)[2]
+            for name, n in way.inputs.items():
+                said, missing = f"{said} {name} has {min(n, held[name])}.", n - held[name]
+                if missing > 0:
+                    break
+            else:
+                break
+            if deeper := next((other for other in left if other.output == name), None):
+                left.remove(deeper)
+                yield from make(deeper, f"{said} ")
+            else:
+                held[name] += max(64, missing)
+                yield said, f"get {max(64, missing)} {name}"
+        held.subtract(way.inputs)
+        held[way.output] += way.count
+        yield said, str(way).replace(f" {way.count}", "", 1)  # the amount of the output need not be said
+
+    yield from make(batches[0], "")
 
 
 @cache
@@ -180,28 +211,38 @@ def splits(book: Book) -> dict[str, list[str]]:
     return goals | {"train": left}
 
 
-def under_other_names(book: Book, goal: str, distractors: int, rng: random.Random) -> tuple[str, Book]:
-    """A goal's alias and a book with what its shortest way takes and some other uses of the same things, all renamed.
+def in_disguise(book: Book, goal: str, recipes: Sequence[TaggedRecipe], rng: random.Random) -> tuple[str, Book]:
+    """A goal's alias and a book of these recipes, with a share of the names and half of the amounts exchanged.
 
-    There are no tags in it, and what it makes never goes by the name of a held-out goal.  In a book with too few
-    names all keep their own.
+    So a recipe must be read, whatever is known by heart.  Tags and what they stand for keep their names, since no
+    prompt tells what stands for what, and amounts stay where there are several ways to a thing.  What these recipes
+    make never goes by the name of a held-out goal; in a book with too few other names all keep their own.
     """
-    needed = {str(way): way for way in book.batches(goal, Counter()) or book.ways[goal]}.values()  # each once
-    things, parts = {way.output for way in needed}, {name for way in needed for name in way.inputs}
-    uses = [way for name in book.ways if name not in things for way in book.ways[name] if parts & way.inputs.keys()]
-    chosen = [*needed, *rng.sample(uses, min(len(uses), distractors))]
-    made = sorted({way.output for way in chosen})
-    got = sorted({name for way in chosen for name in way.inputs}.difference(made))
+    made, share = Counter(r.output for r in recipes), rng.choice((0.3, 0.7, 1.0))
+    names = sorted({name for r in recipes for name in (r.output, *r.inputs)})
+    tags = book.members.keys() & {*names}
+    known = tags.union(*(book.members[tag] for tag in tags))
     held_out = {name for split in HELD_OUT for name in splits(book)[split]}
-    names = sorted(book.parts.union(book.goals))
-    free = [name for name in names if name not in held_out]
-    if len(free) < len(made) or len(names) < len(made) + len(got):
-        alias = {name: name for name in made + got}
-    else:
-        alias = dict(zip(made, rng.sample(free, len(made)), strict=True))
-        alias |= zip(got, rng.sample([name for name in names if name not in alias.values()], len(got)), strict=True)
-    inputs = [{alias[name]: n for name, n in way.inputs.items()} for way in chosen]
-    return alias[goal], Book([TaggedRecipe(alias[w.output], w.count, i) for w, i in zip(chosen, inputs, strict=True)])
+    hidden = [n for n in names if n not in known and ((n in held_out and made[n]) or rng.random() < share)]
+    masks = sorted(book.parts.union(book.goals).difference(names).union(hidden))
+    free, outputs = [name for name in masks if name not in held_out], [name for name in hidden if made[name]]
+    alias = {name: name for name in names}
+    if len(free) >= len(outputs):
+        alias |= zip(outputs, rng.sample(free, len(outputs)), strict=True)
+        taken, others = {alias[name] for name in outputs}, [name for name in hidden if not made[name]]
+        alias |= zip(others, rng.sample([name for name in masks if name not in taken], len(others)), strict=True)
+    for changed in (0.5, 0.0):  # the second time if the amounts have moved the goal too far away
+        disguised = []
+        for r in recipes:
+            count, amounts = r.count, r.inputs
+            if made[r.output] == 1 and r.output not in known and rng.random() < changed:
+                count, amounts = rng.randint(1, 9), {name: rng.randint(1, 2 if made[name] else 9) for name in amounts}
+            inputs = {alias[name]: n for name, n in amounts.items()}
+            disguised.append(TaggedRecipe(alias[r.output], count, inputs, r.group if r.group in tags else ""))
+        result = Book(disguised)
+        if len(result.plan(alias[goal], Counter()) or range(100)) <= Craft.step_limit:
+            break
+    return alias[goal], result
 
 
 class TextCraft(Craft):
@@ -225,8 +266,8 @@ class TextCraft(Craft):
         So names and amounts take turns, and what comes next in a recipe follows from the two words before.
         """
         names = {name for recipe in self.book.recipes for name in (recipe.output, *recipe.inputs)}
-        before = ("craft", "get", "using", ",", "Got", "Crafted")
-        amounts = (f"{word} {n}" for word in before for n in (*range(1, 17), 64))
+        before = ("craft", "get", "using", ",", "has", "Got", "Crafted")
+        amounts = (f"{word} {n}" for word in before for n in (*range(17), 64))
         return " ".join((Craft.words, *(text.replace(" ", "_") for text in (*sorted(names), *amounts))))
 
     def tasks(self, split: str) -> Sequence[str]:
@@ -237,8 +278,8 @@ class TextCraft(Craft):
     def begin(self, task: str) -> tuple[str, str]:
         """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands.
 
-        Under an odd number, in training alone, all things go `under_other_names`, mostly with fewer distractors:
-        recipes must be read, and a small model learns to where there is little else to look at.
+        Every fourth number has the real recipes, as have all held-out tasks.  Under the others, in training alone, they
+        are `in_disguise`, mostly with fewer distractors: a small model learns to read where there is less to look at.
         """
         match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
         goal = match[1].replace("_", " ") if match else ""
@@ -246,31 +287,25 @@ class TextCraft(Craft):
             example = min(self.book.goals).replace(" ", "_")
             raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
         rng = random.Random(f"{self.name} {task}")
-        if int(match[2]) % 2:
-            distractors = rng.randint(0, rng.choice((0, 2, self.DISTRACTORS)))
-            goal, self.playing = under_other_names(self.book, goal, distractors, rng)
-            shown = self.playing.recipes
-        else:
-            needed, others = self.book.shown(goal)
-            self.playing, shown = self.book, needed + rng.sample(others, min(len(others), self.DISTRACTORS))
+        needed, others = self.book.shown(goal)
+        disguised = int(match[2]) % 4
+        most = rng.randint(0, rng.choice((0, 2, self.DISTRACTORS))) if disguised else self.DISTRACTORS
+        chosen = needed + rng.sample(others, min(len(others), most))
+        self.playing = self.book
+        if disguised:
+            in_order = [recipe for recipe in self.book.recipes if recipe in chosen]
+            goal, self.playing = in_disguise(self.book, goal, in_order, rng)
+            chosen = self.playing.recipes
         self.gettable = self.playing.gettable
-        return self.open(goal, self.playing.ways, [*map(str, rng.sample(shown, len(shown)))])
+        return self.open(goal, self.playing.ways, [*map(str, rng.sample(chosen, len(chosen)))])
 
     def expert(self) -> list[str] | None:
         """The shortest way from here to the goal; nothing is ever lost for good, as it can be got again."""
         return [] if self.done else self.playing.plan(self.goal, self.inventory)
 
     def thought(self) -> str:
-        """What the expert thinks before its next action: the recipes from the goal's down to that which it works at.
-
-        So a small model has one recipe to look up at a time, where the action alone would take several at once.
-        """
-        current, *later = self.playing.batches(self.goal, self.inventory)
-        chain = [current]
-        for way in later:
-            if chain[-1].output in way.inputs:
-                chain.append(way)
-        return " ".join(f"{way}.".split(" ", 2)[2] for way in reversed(chain))
+        """What the expert thinks before its next action, so that a small model has one thing to look up at a time."""
+        return self.playing.steps(self.goal, self.inventory)[0][0]
 
 
 def make_world(option: str) -> Callable[[], TextCraft]:

@@ -500,23 +500,26 @@ def test_an_amount_can_be_one_token_with_what_stands_before_it():
         assert tokenizer.decode(tokenizer(said)["input_ids"]) == said
 
 
-def test_heads_that_look_back_see_the_token_at_their_distance_whatever_it_is_and_say_what_they_see():
+def test_a_model_born_to_copy_looks_back_then_at_what_followed_the_same_words_and_says_what_it_sees():
     torch.manual_seed(0)
-    distances = (1, 2, 3, 1)  # given are three, the fourth head takes the first of them again
-    actor = Actor.tiny(" ".join(f"w{i}" for i in range(50)), width=128, layers=2, lookback=distances[:3])
+    actor = Actor.tiny(" ".join(f"w{i}" for i in range(300)), width=128, layers=3, lookback=2)
     actor.model.set_attn_implementation("eager")
-    ids = torch.randint(5, 50, (3, 40))
-    attentions = actor.model(ids, output_attentions=True).attentions[0].detach()  # [rows, heads, query, key]
-    for h, distance in enumerate(distances):
-        seen = attentions[:, h].diagonal(offset=-distance, dim1=1, dim2=2)
-        assert seen.mean() > 0.6, f"a head looks back by {distance}"
-        assert seen.mean() > 3 * attentions[:, h].diagonal(offset=-distance - 1, dim1=1, dim2=2).mean()
+    ids = torch.randint(5, 300, (40, 60))
+    ids[:, 58:] = ids[:, 19:21]  # the end says again what stands at 19 and 20; 21 came next
+    first, second, _ = (layer.detach() for layer in actor.model(ids, output_attentions=True).attentions)
+    for h, distance in enumerate((1, 1, 2, 2)):  # [rows, heads, query, key]
+        shares = [first[:, h].diagonal(offset=-d, dim1=1, dim2=2).mean() for d in range(4)]
+        assert shares[distance] > 0.6, f"a head looks back by {distance}"
+        assert sorted(shares)[-2] < 0.2, "and nowhere else"
+    by_the_last, by_the_one_before = second[:, :2, 59, 21].mean(), second[:, 2:, 59, 21].mean()
+    assert by_the_last > 6 / 60, "what came after the same word is seen far more than by chance"
+    assert by_the_one_before > 1.5 / 60, "what came two after the word before it, too"
     values = torch.randn(20, 128)
-    for layer in actor.model.model.layers:
+    for layer in actor.model.model.layers[1:]:
         said = layer.self_attn.o_proj(layer.self_attn.v_proj(values))
         assert torch.cosine_similarity(said, values).min() > 0.5
     plain = Actor.tiny("a b", width=128).model.config
-    assert (plain.num_key_value_heads, plain.attention_bias) == (1, False)
+    assert (plain.num_key_value_heads, plain.attention_bias, plain.intermediate_size) == (1, False, 512)
 
 
 def test_the_word_tokenizer_gives_back_all_that_is_said_in_the_lab():

@@ -347,7 +347,8 @@ def test_a_model_folder_that_is_missing_or_holds_no_model_is_refused(refused, tm
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("a file")
     for folder in (tmp_path / "missing", tmp_path / "empty", tmp_path / "file"):
-        assert f"--model {folder}: " in refused("--model", folder)
+        for flags in (["--model"], ["--tiny", "--warmed"]):
+            assert f": {folder}: " in refused(*flags, folder)
 
 
 def test_a_model_without_a_chat_template_is_refused(refused, model, tmp_path):
@@ -366,7 +367,7 @@ def test_a_chat_template_that_does_not_render_turn_by_turn_is_refused(refused, m
 @pytest.mark.parametrize("content", ["{", "", "[]", "{}", '{"model_type": "no such family"}'])
 def test_a_broken_model_configuration_is_refused(refused, model, tmp_path, content):
     folder = copy(model, tmp_path / "model", config_json=content)
-    assert f"--model {folder}: " in refused("--model", folder)
+    assert f": {folder}: " in refused("--model", folder)
 
 
 @pytest.mark.parametrize(
@@ -380,7 +381,7 @@ def test_a_broken_model_configuration_is_refused(refused, model, tmp_path, conte
 )
 def test_a_checkpoint_with_a_missing_or_broken_file_is_refused(refused, model, tmp_path, files):
     folder = copy(model, tmp_path / "model", **files)
-    assert f"--model {folder}: " in refused("--model", folder)
+    assert f": {folder}: " in refused("--model", folder)
 
 
 @pytest.mark.parametrize("where", ["config_json", "tokenizer_config_json"])

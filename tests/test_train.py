@@ -627,7 +627,7 @@ REFUSED = {
     "pairing": ("shared", ""),
     "eval_split": ("train", "dev"),
     "device": ("tpu",),
-    "lookback": ("1,-2", "1,", "1.5", "near,far"),
+    "lookback": (-1, 3),
     "dtype": ("float16",),
 }
 
