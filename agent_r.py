@@ -374,7 +374,7 @@ class Actor:
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
         """What `save_pretrained` left, never running code that comes with it.  Raises `UserError` for no chat model."""
         if not (Path(folder) / "config.json").is_file():
-            raise UserError(f"{folder}: no folder with a config.json; name one that holds a saved model")
+            raise UserError(f"{folder}: there is no such folder, or no config.json in it; name one that holds a saved model")
         only = {"local_files_only": True, "trust_remote_code": False}
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
@@ -391,14 +391,13 @@ class Actor:
     ) -> Actor:
         """A small random Llama over the words of `text`, with `look_back` if wanted, from torch's own generator."""
         tokenizer, heads = word_tokenizer(text), max(1, width // 32)
-        config = LlamaConfig(
+        model = LlamaForCausalLM(LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
             intermediate_size=(1 if lookback else 4) * width, max_position_embeddings=max_length,
             initializer_range=(0.3 if lookback else 1) * width**-0.5, attention_bias=lookback > 0,
             num_key_value_heads=heads if lookback else 1, tie_word_embeddings=True,  # one: a small cache to read
             bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )
-        model = LlamaForCausalLM(config)
+        ))
         return cls((look_back(model, lookback) if lookback else model).to(device).eval(), tokenizer, max_new_tokens)
 
     def save(self, folder: Path) -> None:
@@ -416,14 +415,15 @@ class Actor:
 
 
 @torch.no_grad()
-def look_back(model: LlamaForCausalLM, distance: int) -> LlamaForCausalLM:
+def look_back(model: LlamaForCausalLM, farthest: int) -> LlamaForCausalLM:
     """The random model, born to copy what it has read, which by itself a small one learns late or never.
 
-    Heads of the first layer see the word 1 to `distance` back; those of the second what followed the same words before
+    Heads of the first layer see the word 1 to `farthest` back; those of the second what followed the same words before
     (induction heads, Olsson et al. 2022); later ones say what they look at (mimetic initialisation, Trockman and Kolter
     2023).  Words outweigh what is added to them, and are not trained: so what one name teaches holds for all.
     """
     first, *later = (layer.self_attn for layer in model.model.layers)
+    distance = max(d for d in range(1, farthest + 1) if model.config.num_attention_heads % d == 0)  # as heads allow
     seen, told = (weight.unflatten(0, (distance, -1)) for weight in (first.v_proj.weight, first.o_proj.weight.T))
     seen[1:] = seen[0]  # both: [distance, rows of the heads that look so far back, width]
     turns = torch.arange(1, distance + 1)[:, None, None] * model.model.rotary_emb.inv_freq[:6]  # rotary: the fastest

@@ -450,8 +450,6 @@ def check(config: Config) -> list[float]:
         raise UserError("--method bc and --warmed need the warm-up data of --tiny, and there is none with --model")
     if config.width % 32 and config.width not in (8, 16):
         raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
-    if config.lookback and max(1, config.width // 32) % config.lookback:
-        raise UserError(f"--lookback {config.lookback}: must divide the number of heads, one for 32 of --width")
     if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
         raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
     return alphas * config.iterations if len(alphas) == 1 else alphas

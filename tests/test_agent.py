@@ -518,6 +518,8 @@ def test_a_model_born_to_copy_looks_back_then_at_what_followed_the_same_words_an
     for layer in actor.model.model.layers[1:]:
         said = layer.self_attn.o_proj(layer.self_attn.v_proj(values))
         assert torch.cosine_similarity(said, values).min() > 0.5
+    for width in (8, 96):  # one head and three: as far back as shares out among the heads
+        Actor.tiny("a b", width=width, lookback=2)
     plain = Actor.tiny("a b", width=128).model.config
     assert (plain.num_key_value_heads, plain.attention_bias, plain.intermediate_size) == (1, False, 512)
 

@@ -627,7 +627,7 @@ REFUSED = {
     "pairing": ("shared", ""),
     "eval_split": ("train", "dev"),
     "device": ("tpu",),
-    "lookback": (-1, 3),
+    "lookback": (-1,),
     "dtype": ("float16",),
 }
 
