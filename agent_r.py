@@ -374,7 +374,7 @@ class Actor:
     def load(cls, folder: str | Path, device: str = "cpu", dtype: str = "float32", max_new_tokens: int = 64) -> Actor:
         """What `save_pretrained` left, never running code that comes with it.  Raises `UserError` for no chat model."""
         if not (Path(folder) / "config.json").is_file():
-            raise UserError(f"{folder}: there is no such folder, or no config.json in it; name one that holds a saved model")
+            raise UserError(f"{folder}: there is no such folder, or no config.json; name one that holds a saved model")
         only = {"local_files_only": True, "trust_remote_code": False}
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
