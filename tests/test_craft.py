@@ -640,20 +640,28 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
         {"env": env, "iteration": k, "task": task, "score": float(depth[task] <= k)}
         for k in (0, 2) for env in ("lab", "textcraft") for task in tasks
     ]
-    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(e) + "\n" for e in episodes))
-    (tmp_path / "config.json").write_text('{"recipes": ""}')
+    (tmp_path / "perfect").mkdir()
+    for folder, scores in ((tmp_path, {}), (tmp_path / "perfect", {"score": 1.0})):
+        (folder / "episodes.jsonl").write_text("".join(json.dumps(e | scores) + "\n" for e in episodes))
+        (folder / "config.json").write_text('{"recipes": ""}')
     command = [sys.executable, "-m", "extras.textcraft"]
     told = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
     heading, _, before, after = told.stdout.splitlines()
     assert heading == "| iteration | all | depth 1 (31) | depth 2 (41) | depth 3 (25) | depth 4 (3) |"
     assert before == "| 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |"
     assert after == "| 2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0 |"
+    told = subprocess.run([*command, tmp_path, tmp_path / "perfect"], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[0] == heading  # the goals of one run: the rest are the mean's
+    assert told.stdout.splitlines()[3] == "| 2 | 86.0 | 100.0 | 100.0 | 50.0 | 50.0 |"
     (tmp_path / "episodes.jsonl").write_text(json.dumps(episodes[0]) + "\n")
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "episodes.jsonl").write_text("junk")
-    wrong = ((tmp_path, "holds no episode"), (tmp_path / "moon", "can be read"), (tmp_path / "junk", "can be read"))
-    for folder, part in wrong:
-        told = subprocess.run([*command, folder], capture_output=True, text=True)
+    wrong = (
+        ([tmp_path], "holds no episode"), ([tmp_path / "moon"], "can be read"), ([tmp_path / "junk"], "can be read"),
+        ([tmp_path / "perfect", tmp_path / "moon"], "moon: no run"), ([], "name the folder"),
+    )
+    for folders, part in wrong:
+        told = subprocess.run([*command, *folders], capture_output=True, text=True)
         assert (told.returncode, told.stdout) == (1, "")
         assert part in told.stderr
         assert "Traceback" not in told.stderr
