@@ -16,6 +16,7 @@ from agent_r import Episode, Step, Trajectory
 from critique import (
     CRITICS,
     REVISION_THOUGHTS,
+    Exam,
     criticise,
     demonstration,
     execute,
@@ -23,6 +24,7 @@ from critique import (
     good_examples,
     judge_figures,
     judged_episode,
+    measure,
     pair_leaves,
     preference_examples,
     revision_examples,
@@ -759,6 +761,82 @@ def test_marks_that_nothing_could_earn_are_none():
 def test_truth_and_findings_of_different_length_are_refused():
     with pytest.raises(ValueError, match="zip"):
         judge_figures([1], [])
+
+
+# --- the whole exam
+
+POOR = {  # what it does for each wish; the last two actions again and again where they do not suffice
+    "cup pantry": SOLVED,
+    "cup kitchen": ["go garden", "take cup", "go kitchen", "put cup"],
+    "lamp pantry": ["go garden", "go office"],
+    "ball pantry": ["go garage", "take ball", "put ball"],  # ends in the garage, for good
+}
+BETTER = POOR | {"lamp pantry": ["go garden", "go kitchen", "take lamp", "go pantry", "put lamp"]}
+EXAM = ["cup-pantry-hall-0", "cup-kitchen-hall-0", "lamp-pantry-hall-0", "ball-pantry-hall-0"]
+CALLED_BAD = {  # by its judge: a false alarm, the first error, and the step before it
+    "the cup is downstairs. put it in the pantry.": "take cup",
+    "the lamp is downstairs. put it in the pantry.": "go garden",
+    "the ball is downstairs. put it in the pantry.": "take ball",
+}
+
+
+def candidate(script):
+    """Acts by the script, and calls Bad what CALLED_BAD names."""
+
+    def speak(turns, copy, luck):
+        if turns[0].startswith("Judge"):
+            asked = turns[-1].rpartition("Action: ")[2]
+            bad = any(wish in turns[0] and asked.startswith(action) for wish, action in CALLED_BAD.items())
+            return f"Judgment: {'Bad' if bad else 'Good'}"
+        thing, goal = re.match(r"the (\w+) is \w+\. put it in the (\w+)\.", turns[0]).groups()
+        actions, said = script[f"{thing} {goal}"], len(turns) // 2
+        return f"Action: {actions[said] if said < len(actions) else actions[said % 2 - 2]}"
+
+    return ScriptedActor(speak)
+
+
+def test_an_exam_by_hand():
+    row, trajectories = measure(candidate(POOR), Exam("lab", Lab, EXAM), 2)
+    assert [t.task for t in trajectories] == EXAM
+    assert [len(t.steps) for t in trajectories] == [4, 4, Lab.step_limit, 3]
+    again = 1 - 2 / Lab.step_limit  # two steps, over and over
+    assert row == {
+        "tasks": 4,
+        "score": 1 / 2,
+        "success": 1 / 2,
+        "loops": pytest.approx(again / 4),
+        "loops_failed": pytest.approx(again / 2),
+        "recovery": 0.0,
+        "recovery_prefixes": 1,
+        "recovery_left_out": 1,
+        "first_error_exact": 1 / 2,
+        "first_error_within_1": 1.0,
+        "false_alarms": 1 / 2,
+    }
+
+
+def test_recovery_is_measured_from_the_failures_of_the_first_exam():
+    exam = Exam("lab", Lab, EXAM)
+    measure(candidate(POOR), exam, 4)
+    ((task, steps),) = frozen = exam.prefixes
+    assert (task, [step.action for step in steps]) == ("lamp-pantry-hall-0", ["go garden"])
+    row, _ = measure(candidate(BETTER), exam, 1)
+    assert exam.prefixes is frozen
+    assert (row["score"], row["recovery"]) == (3 / 4, 1.0)
+    assert (row["recovery_prefixes"], row["recovery_left_out"]) == (1, 1)
+
+
+def test_an_exam_without_failures_has_no_recovery_and_one_without_an_expert_no_truth():
+    passed, _ = measure(candidate(POOR), Exam("lab", Lab, EXAM[:2]), 4)
+    assert (passed["score"], passed["recovery"]) == (1.0, None)
+    assert (passed["recovery_prefixes"], passed["recovery_left_out"]) == (0, 0)
+    assert (passed["loops_failed"], passed["first_error_exact"], passed["false_alarms"]) == (None, None, 1 / 2)
+    exam = Exam("corridor", Corridor, ["test-0", "test-1"])
+    row, (one, other) = measure(ScriptedActor(lambda turns, copy, luck: "Action: right"), exam, 4)
+    assert (one.score, other.score, exam.prefixes) == (1.0, 1.0, None)
+    known = {"tasks": 2, "score": 1.0, "success": 1.0, "loops": 0.0}
+    assert {name: value for name, value in row.items() if value is not None} == known
+    assert row.keys() == passed.keys()
 
 
 class Told(Corridor):
