@@ -276,7 +276,7 @@ def report(seeds: int) -> str:
     for method in METHODS:
         groups = [of_tasks(runs, world, method) for world in WORLDS]
         rows.append([method, *(told([group]) for group in groups), told(groups)])
-    parts.append(table(["method", *WORLDS, "average"], rows))
+    parts += [table(["method", *WORLDS, "average"], rows), "![Score by iteration](score.svg)"]
     parts.append("What Agent-R scores above each baseline, paired by task:")
     rows = []
     for method in METHODS[:-1]:
@@ -295,6 +295,7 @@ def report(seeds: int) -> str:
             cells = [told([of_seeds(runs, world, "agent-r", name, step)]) for world in WORLDS]
             rows.append([f"agent-r, iteration {step}", *cells])
         parts.append(table(["method", *WORLDS], rows))
+    parts.append("![Share of repeated steps by iteration](loops.svg)")
 
     parts.append("## By iteration, Agent-R (Table 1, Figure 5)")
     rows = []
@@ -308,7 +309,7 @@ def report(seeds: int) -> str:
         length = "-" if not lengths else f"{mean(lengths):.2f}"
         rows.append([world, str(step), told([of_tasks(runs, world, "agent-r", step)]), *cells, length, exact])
     headings = ["world", "iteration", "score", "revisions", "good", "revision length", "first error exact"]
-    parts.append(table(headings, rows))
+    parts += [table(headings, rows), "![Bad steps before a revision by iteration](revision_length.svg)"]
 
     parts.append("## One model on all worlds, or one for each (Table 6)")
     several = [[scores(left, w, last(left)) for left in runs.get(("several", "agent-r"), {}).values()] for w in WORLDS]

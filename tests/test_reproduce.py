@@ -197,3 +197,4 @@ def test_pictures_are_the_same_files_every_time(kept):
         drawn.append({path.name: path.read_bytes() for path in reproduce.FOLDER.parent.glob("*.svg")})
     assert drawn[0].keys() == {"score.svg", "loops.svg", "revision_length.svg"}
     assert drawn[0] == drawn[1]
+    assert all(f"]({name})" in reproduce.report(5) for name in drawn[0]), "the report shows them"
