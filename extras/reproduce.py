@@ -324,8 +324,9 @@ def report(seeds: int) -> str:
     for label in ("agent-r", *ABLATIONS):
         cells = [told([of_seeds(runs, "lab", label, name)]) for name in ("recovery", "loops")]
         gained = "" if label == "agent-r" else told([gains(runs, "lab", label, "agent-r")])
-        rows.append([label, told([of_tasks(runs, "lab", label)]), gained, *cells])
-    parts.append(table(["what differs", "score", "against agent-r", "recovery", "loops"], rows))
+        found = [told([of_tasks(runs, "lab", label, step)]) for step in (0, None)]
+        rows.append([label, *found, gained, *cells])
+    parts.append(table(["what differs", "before", "score", "against agent-r", "recovery", "loops"], rows))
 
     parts.append("## Learning rates")
     parts.append("Score of 400 validation tasks of lab after one iteration, seed 100; each method's best was taken.")

@@ -180,6 +180,8 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
     assert "| lab | 0 | 0.0 [0.0, 0.0] | 0 | 5 | - | 90.0 [90.0, 90.0] |" in told
     assert "| agent-r, iteration 1 | 50.0 [50.0, 50.0] | - | - |" in told
     assert "| eto | - | - | - | - |" in told
+    assert "| agent-r | 0.0 [0.0, 0.0] | 100.0 [100.0, 100.0] |  | 50.0 [50.0, 50.0] | 10.0 [10.0, 10.0] |" in told
+    assert "| seeking expert | - | - | - | - | - |" in told
 
 
 def test_a_report_on_nothing_is_refused(kept):
@@ -189,7 +191,8 @@ def test_a_report_on_nothing_is_refused(kept):
 
 def test_pictures_are_the_same_files_every_time(kept):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
-    figures = {"score": [0.0, 1.0], "loops": [0.4, 0.1], "revision_length": [None, 2.0]}
+    figures = {"score": [0.0, 1.0], "loops": [0.4, 0.1], "revision_length": [None, 2.0], "recovery": [0.0, 1.0]}
+    figures["first_error_exact"] = [0.9, 0.8]
     put("lab agent-r 0", left("lab", [[0.0] * 4, [1.0] * 4], **figures))
     drawn = []
     for _ in range(2):
