@@ -327,6 +327,9 @@ def report(seeds: int) -> str:
         found = [told([of_tasks(runs, "lab", label, step)]) for step in (0, None)]
         rows.append([label, *found, gained, *cells])
     parts.append(table(["what differs", "before", "score", "against agent-r", "recovery", "loops"], rows))
+    pairs = (("seeking expert", "seeking expert bc"), ("splice paper", "direct-revision"))
+    rows = [[one, other, told([gains(runs, "lab", one, other)])] for one, other in pairs]
+    parts.append(table(["on lab", "against", "score, paired by task"], rows))
 
     parts.append("## Learning rates")
     parts.append("Score of 400 validation tasks of lab after one iteration, seed 100; each method's best was taken.")

@@ -182,6 +182,7 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
     assert "| eto | - | - | - | - |" in told
     assert "| agent-r | 0.0 [0.0, 0.0] | 100.0 [100.0, 100.0] |  | 50.0 [50.0, 50.0] | 10.0 [10.0, 10.0] |" in told
     assert "| seeking expert | - | - | - | - | - |" in told
+    assert "| seeking expert | seeking expert bc | - |" in told
 
 
 def test_a_report_on_nothing_is_refused(kept):
