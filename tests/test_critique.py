@@ -763,6 +763,33 @@ def test_truth_and_findings_of_different_length_are_refused():
         judge_figures([1], [])
 
 
+class Told(Corridor):
+    """A corridor that knows a way from the start only; `jump` is no action of it and `left` leads away."""
+
+    def gold(self):
+        return ["right", "right"]
+
+    def choices(self):
+        return ["left", "jump"]
+
+
+def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
+    assert [m["content"] for m in demonstration(Told(), "train-0")[1::2]] == ["Action: right", "Action: right"]
+    rng, spoilt, mended = random.Random(0), 0, 0
+    for _ in range(200):
+        messages = judged_episode(Told(), "train-0", ["left"], rng)
+        actions = [re.findall(r"Action: (.+)", m["content"])[-1] for m in messages[::2]]
+        verdicts = [m["content"].removeprefix("Judgment: ") for m in messages[1::2]]
+        assert verdicts == ["Good" if action == "right" else "Bad" for action in actions]
+        if verdicts[-1] == "Bad":
+            spoilt += 1
+            assert verdicts.count("Bad") == 1, "behind the first mistake on a spoilt path nothing is known"
+        else:
+            mended += "jump" in actions
+            assert (actions.count("right"), actions.count("left")) == (2, 0), "only the harmless is judged to the end"
+    assert min(spoilt, mended) > 5
+
+
 # --- the whole exam
 
 POOR = {  # what it does for each wish; the last two actions again and again where they do not suffice
@@ -837,30 +864,3 @@ def test_an_exam_without_failures_has_no_recovery_and_one_without_an_expert_no_t
     known = {"tasks": 2, "score": 1.0, "success": 1.0, "loops": 0.0}
     assert {name: value for name, value in row.items() if value is not None} == known
     assert row.keys() == passed.keys()
-
-
-class Told(Corridor):
-    """A corridor that knows a way from the start only; `jump` is no action of it and `left` leads away."""
-
-    def gold(self):
-        return ["right", "right"]
-
-    def choices(self):
-        return ["left", "jump"]
-
-
-def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
-    assert [m["content"] for m in demonstration(Told(), "train-0")[1::2]] == ["Action: right", "Action: right"]
-    rng, spoilt, mended = random.Random(0), 0, 0
-    for _ in range(200):
-        messages = judged_episode(Told(), "train-0", ["left"], rng)
-        actions = [re.findall(r"Action: (.+)", m["content"])[-1] for m in messages[::2]]
-        verdicts = [m["content"].removeprefix("Judgment: ") for m in messages[1::2]]
-        assert verdicts == ["Good" if action == "right" else "Bad" for action in actions]
-        if verdicts[-1] == "Bad":
-            spoilt += 1
-            assert verdicts.count("Bad") == 1, "behind the first mistake on a spoilt path nothing is known"
-        else:
-            mended += "jump" in actions
-            assert (actions.count("right"), actions.count("left")) == (2, 0), "only the harmless is judged to the end"
-    assert min(spoilt, mended) > 5
