@@ -389,7 +389,7 @@ class Actor:
         cls, text: str, device: str = "cpu", width: int = 64, layers: int = 2, max_new_tokens: int = 24,
         max_length: int = 2048, lookback: int = 0,
     ) -> Actor:
-        """A small random Llama over the words of `text`, with `look_back` if wanted, from torch's own generator."""
+        """A small random Llama over the words of `text`, from torch's own generator; with `lookback`, born to copy."""
         tokenizer, heads = word_tokenizer(text), max(1, width // 32)
         model = LlamaForCausalLM(LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
@@ -398,7 +398,11 @@ class Actor:
             num_key_value_heads=heads if lookback else 1, tie_word_embeddings=True,  # one: a small cache to read
             bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         ))
-        return cls((look_back(model, lookback) if lookback else model).to(device).eval(), tokenizer, max_new_tokens)
+        if lookback:
+            from extras.lookback import look_back
+
+            look_back(model, lookback)
+        return cls(model.to(device).eval(), tokenizer, max_new_tokens)
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer, chat template included, for `load` or anybody's `from_pretrained`."""
@@ -412,30 +416,6 @@ class Actor:
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Token ids to texts, without special tokens."""
         return [self._text(tuple(row)) for row in rows]
-
-
-@torch.no_grad()
-def look_back(model: LlamaForCausalLM, farthest: int) -> LlamaForCausalLM:
-    """The random model, born to copy what it has read, which by itself a small one learns late or never.
-
-    Heads of the first layer see the word 1 to `farthest` back; those of the second what followed the same words before
-    (induction heads, Olsson et al. 2022); later ones say what they look at (mimetic initialisation, Trockman and Kolter
-    2023).  Words outweigh what is added to them, and are not trained: so what one name teaches holds for all.
-    """
-    first, *later = (layer.self_attn for layer in model.model.layers)
-    distance = max(d for d in range(1, farthest + 1) if model.config.num_attention_heads % d == 0)  # as heads allow
-    seen, told = (weight.unflatten(0, (distance, -1)) for weight in (first.v_proj.weight, first.o_proj.weight.T))
-    seen[1:] = seen[0]  # both: [distance, rows of the heads that look so far back, width]
-    turns = torch.arange(1, distance + 1)[:, None, None] * model.model.rotary_emb.inv_freq[:6]  # rotary: the fastest
-    query, key = (p.bias.view(distance, -1, 2, first.head_dim // 2) for p in (first.q_proj, first.k_proj))
-    query[..., :6], key[:, :, 0, :6] = 5 * torch.stack([turns.cos(), -turns.sin()], dim=2), 5
-    for second in later[:1]:  # the word d - 1 back from here matches that d back from there
-        second.q_proj.weight.copy_(7 * torch.cat([seen[:1], told[:-1]]).flatten(0, 1))
-        second.k_proj.weight.copy_(7 * told.flatten(0, 1))
-    for attention in later:
-        attention.o_proj.weight.copy_(attention.v_proj.weight.T)
-    model.model.embed_tokens.weight.mul_(4)
-    return model
 
 
 def word_tokenizer(text: str) -> PreTrainedTokenizerFast:

@@ -502,24 +502,27 @@ def test_an_amount_can_be_one_token_with_what_stands_before_it():
 
 def test_a_model_born_to_copy_looks_back_then_at_what_followed_the_same_words_and_says_what_it_sees():
     torch.manual_seed(0)
-    actor = Actor.tiny(" ".join(f"w{i}" for i in range(300)), width=128, layers=3, lookback=2)
+    actor = Actor.tiny(" ".join(f"w{i}" for i in range(300)), width=128, layers=3, lookback=4)
     actor.model.set_attn_implementation("eager")
     ids = torch.randint(5, 300, (40, 60))
-    ids[:, 58:] = ids[:, 19:21]  # the end says again what stands at 19 and 20; 21 came next
+    ids[:, 56:] = ids[:, 17:21]  # the end says again what stands from 17 to 20; 21 came next
+    ids[:, 40] = ids[:, 20]  # the last word alone stands here too; 41 came next
     first, second, _ = (layer.detach() for layer in actor.model(ids, output_attentions=True).attentions)
-    for h, distance in enumerate((1, 1, 2, 2)):  # [rows, heads, query, key]
-        shares = [first[:, h].diagonal(offset=-d, dim1=1, dim2=2).mean() for d in range(4)]
-        assert shares[distance] > 0.6, f"a head looks back by {distance}"
-        assert sorted(shares)[-2] < 0.2, "and nowhere else"
-    by_the_last, by_the_one_before = second[:, :2, 59, 21].mean(), second[:, 2:, 59, 21].mean()
-    assert by_the_last > 6 / 60, "what came after the same word is seen far more than by chance"
-    assert by_the_one_before > 1.5 / 60, "what came two after the word before it, too"
+    for h in range(4):  # [rows, heads, query, key]
+        shares = [first[:, h].diagonal(offset=-d, dim1=1, dim2=2).mean() for d in range(7)]
+        assert shares[h + 1] > 0.8, f"head {h} looks back by {h + 1}"
+        assert sorted(shares)[-2] < 0.1, "and nowhere else"
+    right, half_right = second[:, :, 59, 21].mean(0), second[:, :, 59, 41].mean(0)  # by head
+    assert 0.5 < right[0] / half_right[0] < 2, "the first head asks for the last word alone"
+    assert right[0] + half_right[0] > 0.6
+    assert right[1:].min() > 0.6, "the others for one word before it as well"
+    assert (right[1:] / half_right[1:]).min() > 8
     values = torch.randn(20, 128)
     for layer in actor.model.model.layers[1:]:
         said = layer.self_attn.o_proj(layer.self_attn.v_proj(values))
         assert torch.cosine_similarity(said, values).min() > 0.5
-    for width in (8, 96):  # one head and three: as far back as shares out among the heads
-        Actor.tiny("a b", width=width, lookback=2)
+    for width in (8, 96):  # one head and three: as far back as there are heads
+        assert torch.isfinite(Actor.tiny("a b", width=width, lookback=4).model(torch.tensor([[5, 6]])).logits).all()
     plain = Actor.tiny("a b", width=128).model.config
     assert (plain.num_key_value_heads, plain.attention_bias, plain.intermediate_size) == (1, False, 512)
 
