@@ -43,6 +43,7 @@ class World:
     step_limit = 20  # actions an episode may take
     words = ""  # text that holds every word of the world, for a word-level tokenizer; `_` joins two to one
     parallel = 1  # copies of it that may act at the same time, each in a thread of its own
+    warm_up = "train"  # the split that an expert shows, if it is not the one that is searched
     score, done = 0.0, True
 
     def tasks(self, split: str) -> Sequence[str]:

@@ -94,8 +94,8 @@ TINY: dict[str, Any] = {
     "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,
 }
 TINY_FOR: dict[str, dict[str, Any]] = {
-    "textcraft": {"width": 128, "layers": 3, "lookback": 2, "max_new_tokens": 120, "tasks": 200, "temperature": 0.4,
-        "steps": 400, "batch_size": 2048, "micro_batch": 2048, "lr": 3e-4, "eta": 0.5, "rollouts": 64,
+    "textcraft": {"width": 128, "layers": 3, "lookback": 4, "max_new_tokens": 120, "tasks": 400, "temperature": 0.7,
+        "steps": 600, "batch_size": 2048, "micro_batch": 2048, "lr": 5e-4, "eta": 0.5, "rollouts": 64,
         "judge_share": 0.2, "warmup_lr": 2e-3, "warmup_steps": 8000, "warmup_tasks": 20000},
     "scienceworld": {"width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5,
         "batch_size": 4096, "micro_batch": 4096, "steps": 300, "rollouts": 50, "judge_share": 0.25,
@@ -129,18 +129,19 @@ def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], Wo
         world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
         if not (hasattr(world, "expert") or hasattr(world, "gold")):
             raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
-        shown = [critique.demonstration(world, task) for task in draw(training_tasks(make), count, rng)]
+        tasks = training_tasks(make, getattr(world, "warm_up", "train"))
+        shown = [critique.demonstration(world, task) for task in draw(tasks, count, rng)]
         pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
         demonstrations += shown
-        tasks = tqdm(draw(training_tasks(make), count, rng), desc=f"judging {name}", leave=False, disable=None)
-        judged += [critique.judged_episode(world, task, pool, rng) for task in tasks]
+        drawn = tqdm(draw(tasks, count, rng), desc=f"judging {name}", leave=False, disable=None)
+        judged += [critique.judged_episode(world, task, pool, rng) for task in drawn]
     return [(encode(actor, demonstrations), 1 - config.judge_share), (encode(actor, judged), config.judge_share)]
 
 
 @functools.cache
-def training_tasks(make: Callable[[], World]) -> Sequence[str]:
+def training_tasks(make: Callable[[], World], split: str = "train") -> Sequence[str]:
     """The names of a world's training tasks; some worlds take a second to list them."""
-    return make().tasks("train")
+    return make().tasks(split)
 
 
 def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:

@@ -115,8 +115,9 @@ class Book:
 def in_turn(batches: Sequence[Recipe], inventory: Counter[str]) -> Iterator[tuple[str, str]]:
     """(thought, action) of crafting batches, the goal's first: a recipe waits for its first input that runs short.
 
-    A thought goes from the goal's recipe down and tells what there is of each input, up to as many as it takes, as in
-    `stick using 2 planks. planks has 1.`  So each word of it can be looked up or counted, and no plan need be made.
+    A thought goes from the goal's recipe down and tells of each input what it needs and has, up to that many, as in
+    `stick using 2 planks. planks needs 2 has 1.`  So each word of it can be looked up, counted or compared with the one
+    beside it, and no plan need be made.
     The batches are enough in any order.
     """
     left, held = list(batches[1:]), Counter(inventory)
@@ -125,7 +126,7 @@ def in_turn(batches: Sequence[Recipe], inventory: Counter[str]) -> Iterator[tupl
         while True:
             said = above + f"{way}.".split(" ", 2)[2]
             for name, n in way.inputs.items():
-                said, missing = f"{said} {name} has {min(n, held[name])}.", n - held[name]
+                said, missing = f"{said} {name} needs {n} has {min(n, held[name])}.", n - held[name]
                 if missing > 0:
                     break
             else:
@@ -211,6 +212,13 @@ def splits(book: Book) -> dict[str, list[str]]:
     return goals | {"train": left}
 
 
+def unclaimed(book: Book, recipes: Sequence[TaggedRecipe]) -> list[str]:
+    """The names that these recipes do not say and no held-out goal has."""
+    said = {name for recipe in recipes for name in (recipe.output, *recipe.inputs)}
+    held_out = {goal for split in HELD_OUT for goal in splits(book)[split]}
+    return sorted(book.parts.union(book.goals) - said - held_out)
+
+
 def in_disguise(book: Book, goal: str, recipes: Sequence[TaggedRecipe], rng: random.Random) -> tuple[str, Book]:
     """A goal's alias and a book of these recipes, with a share of the names and half of the amounts exchanged.
 
@@ -245,14 +253,29 @@ def in_disguise(book: Book, goal: str, recipes: Sequence[TaggedRecipe], rng: ran
     return alias[goal], result
 
 
+def look_alikes(recipes: Sequence[TaggedRecipe], names: Sequence[str], rng: random.Random) -> list[TaggedRecipe]:
+    """Eight recipes at most, each like one of these but for its output and one of its inputs, which take new `names`.
+
+    Minecraft's book is full of such families, as of beds in all colors: only the output tells which line one reads.
+    """
+    models = [recipe for recipe in recipes if len(recipe.inputs) > 1] or recipes
+    left, alike = rng.sample(names, len(names)), []
+    for r in rng.choices(models, k=min(rng.randint(0, 8), len(names) // 2)):
+        output, changed, new = left.pop(), rng.choice([*r.inputs]), left.pop()
+        inputs = {new if name == changed else name: n for name, n in r.inputs.items()}
+        alike.append(TaggedRecipe(output, r.count, inputs))
+    return alike
+
+
 class TextCraft(Craft):
     """The benchmark: 544 goals from Minecraft's recipes, 100 of them held out, of the depths the paper tests on.
 
-    Beside craft's rules: for `2 planks` a command says `2 oak planks`; a tag is no thing.
+    Beside craft's rules: for `2 planks` a command says `2 oak planks`; a tag is no thing.  The expert shows recipes in
+    disguise alone, a fourth split, from which one learns to read.  The real ones are for the agent itself to try.
     """
 
-    name = "textcraft"
-    NUMBERS: ClassVar = {"train": 100, "validation": 1, "test": 1}  # tasks for each goal
+    name, warm_up = "textcraft", "disguise"
+    NUMBERS: ClassVar = {"train": 25, "validation": 5, "test": 1, "disguise": 75}  # tasks for each goal
     DISTRACTORS = 10
 
     def __init__(self, folder: str | None = None) -> None:
@@ -266,35 +289,37 @@ class TextCraft(Craft):
         So names and amounts take turns, and what comes next in a recipe follows from the two words before.
         """
         names = {name for recipe in self.book.recipes for name in (recipe.output, *recipe.inputs)}
-        before = ("craft", "get", "using", ",", "has", "Got", "Crafted")
+        before = ("craft", "get", "using", ",", "needs", "has", "Got", "Crafted")
         amounts = (f"{word} {n}" for word in before for n in (*range(17), 64))
         return " ".join((Craft.words, *(text.replace(" ", "_") for text in (*sorted(names), *amounts))))
 
     def tasks(self, split: str) -> Sequence[str]:
-        """The goals of the split, each under several numbers."""
-        goals = splits(self.book)[split]
-        return [f"{goal.replace(' ', '_')}-{number}" for number in range(self.NUMBERS[split]) for goal in goals]
+        """The goals of the split, each under several numbers; those of `disguise` are those of `train`."""
+        disguised = split == "disguise"
+        goals = [goal.replace(" ", "_") for goal in splits(self.book)["train" if disguised else split]]
+        return [f"{'disguised_' * disguised}{goal}-{n}" for n in range(self.NUMBERS[split]) for goal in goals]
 
     def begin(self, task: str) -> tuple[str, str]:
         """A task is named GOAL-NUMBER; the number decides the distractors and the order of commands.
 
-        Every fourth number has the real recipes, as have all held-out tasks.  Under the others, in training alone, they
-        are `in_disguise`, mostly with fewer distractors: a small model learns to read where there is less to look at.
+        If it is named disguised_GOAL-NUMBER, its recipes are `in_disguise`, mostly with fewer distractors, as a small
+        model learns to read where there is less to look at, and with `look_alikes`, which it is to learn to tell apart.
         """
-        match = re.fullmatch(r"(.+)-([0-9]{1,9})", task)
-        goal = match[1].replace("_", " ") if match else ""
+        match = re.fullmatch(r"(disguised_)?(.+)-([0-9]{1,9})", task)
+        goal = match[2].replace("_", " ") if match else ""
         if goal not in self.book.goals:
             example = min(self.book.goals).replace(" ", "_")
             raise UserError(f"{self.name} has no task {task!r}; a task is named GOAL-NUMBER, as in {example}-0")
         rng = random.Random(f"{self.name} {task}")
         needed, others = self.book.shown(goal)
-        disguised = int(match[2]) % 4
-        most = rng.randint(0, rng.choice((0, 2, self.DISTRACTORS))) if disguised else self.DISTRACTORS
+        most = rng.randint(0, rng.choice((0, 2, self.DISTRACTORS))) if match[1] else self.DISTRACTORS
         chosen = needed + rng.sample(others, min(len(others), most))
         self.playing = self.book
-        if disguised:
+        if match[1]:
             in_order = [recipe for recipe in self.book.recipes if recipe in chosen]
-            goal, self.playing = in_disguise(self.book, goal, in_order, rng)
+            goal, disguised = in_disguise(self.book, goal, in_order, rng)
+            new = unclaimed(self.book, disguised.recipes)
+            self.playing = Book([*disguised.recipes, *look_alikes(disguised.recipes, new, rng)])
             chosen = self.playing.recipes
         self.gettable = self.playing.gettable
         return self.open(goal, self.playing.ways, [*map(str, rng.sample(chosen, len(chosen)))])

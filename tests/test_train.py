@@ -741,6 +741,25 @@ def test_general_data_is_in_its_shares_and_within_its_numbers():
     assert len(shown) == len(judged) == 8, "four tasks of each of the two worlds"
 
 
+def test_an_expert_shows_the_split_that_a_world_names_and_the_agent_searches_the_training_tasks():
+    played = []
+
+    class Shown(Doors):
+        name, warm_up = "shown", "lessons"
+
+        def begin(self, task):
+            played.append(task.split("-")[1])
+            return super().begin(task)
+
+    config = Config(env="shown", warmup_tasks=5, width=16, layers=1, tasks=3, simulations=1, max_new_tokens=2)
+    actor = train.make_tiny_actor(config, {"shown": Shown}, "cpu")
+    train.general_data(config, actor, {"shown": Shown})
+    assert {*played} == {"lessons"}, "neither demonstrations nor judged episodes are of other tasks"
+    played.clear()
+    train.self_examples(config, actor, "shown", Shown, 1, 1.0)
+    assert {*played} == {"train"}
+
+
 def test_the_weights_of_a_tiny_model_depend_on_the_seed_alone():
     def weights(seed):
         torch.manual_seed(random.randrange(10**6))
