@@ -24,6 +24,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from envs import Craft, Recipe, UserError, errands
 
 
@@ -341,10 +343,15 @@ def make_world(option: str) -> Callable[[], TextCraft]:
 def by_depth(folders: Sequence[Path]) -> str:
     """Success on held-out goals by iteration and depth, as a table; of several runs, such as seeds, the mean.
 
+    The last column is what each iteration has above iteration 0, with its 95 % bootstrap interval over runs and tasks.
+
     Raises `UserError` for a folder that holds no run on this world.
     """
+    from extras.reproduce import interval  # here, since a world knows nothing of models
+
     scores: dict[int, dict[int, list[float]]] = {}  # iteration -> depth, 0 for all -> scores
-    for folder in folders:
+    of_runs: dict[int, dict[Path, list[float]]] = {}  # iteration -> run -> scores
+    for folder in dict.fromkeys(folders):
         try:
             lines = (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
             recipes = json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipes"]
@@ -358,12 +365,16 @@ def by_depth(folders: Sequence[Path]) -> str:
             goal = episode["task"].rpartition("-")[0].replace("_", " ")
             for depth in (0, book.goals[goal]):
                 scores.setdefault(episode["iteration"], {}).setdefault(depth, []).append(episode["score"])
+            of_runs.setdefault(episode["iteration"], {}).setdefault(folder, []).append(episode["score"])
     depths = sorted(scores[0])
-    counts = (f"depth {d} ({len(scores[0][d]) // len(folders)})" for d in depths[1:])
-    rows = ["| iteration | all | " + " | ".join(counts) + " |", "|---" * (1 + len(depths)) + "|"]
+    counts = (f"depth {d} ({len(scores[0][d]) // len(of_runs[0])})" for d in depths[1:])
+    rows = ["| iteration | all | " + " | ".join(counts) + " | above 0 |", "|---" * (2 + len(depths)) + "|"]
     for iteration, found in scores.items():
-        cells = (f"{100 * sum(found[d]) / len(found[d]):.1f}" for d in depths)
-        rows.append(f"| {iteration} | " + " | ".join(cells) + " |")
+        cells = [f"{100 * sum(found[d]) / len(found[d]):.1f}" for d in depths]
+        gains = [np.subtract(after, of_runs[0][run]) for run, after in of_runs[iteration].items()]
+        middle, low, high = (100 * value for value in interval([gains]))
+        gained = f"{middle:.1f} ({low:.1f} to {high:.1f})" if iteration else ""
+        rows.append(f"| {iteration} | " + " | ".join([*cells, gained]) + " |")
     return "\n".join(rows)
 
 

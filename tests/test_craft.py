@@ -698,12 +698,16 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
     command = [sys.executable, "-m", "extras.textcraft"]
     told = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
     heading, _, before, after = told.stdout.splitlines()
-    assert heading == "| iteration | all | depth 1 (31) | depth 2 (41) | depth 3 (25) | depth 4 (3) |"
-    assert before == "| 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |"
-    assert after == "| 2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0 |"
+    assert heading == "| iteration | all | depth 1 (31) | depth 2 (41) | depth 3 (25) | depth 4 (3) | above 0 |"
+    assert before == "| 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |  |"
+    values, gained = after.strip("| ").rsplit(" | ", 1)
+    assert values == "2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0"
+    gain, low, high = map(float, re.fullmatch(r"(.+) \((.+) to (.+)\)", gained).groups())
+    assert gain == 72.0
+    assert 60 < low < 66 < 78 < high < 84, "twice the standard error of a share of 72 in 100 is 9"
     told = subprocess.run([*command, tmp_path, tmp_path / "perfect"], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[0] == heading  # the goals of one run: the rest are the mean's
-    assert told.stdout.splitlines()[3] == "| 2 | 86.0 | 100.0 | 100.0 | 50.0 | 50.0 |"
+    assert told.stdout.splitlines()[3].startswith("| 2 | 86.0 | 100.0 | 100.0 | 50.0 | 50.0 | 36.0 (0.0 to 7")
     (tmp_path / "episodes.jsonl").write_text(json.dumps(episodes[0]) + "\n")
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "episodes.jsonl").write_text("junk")
