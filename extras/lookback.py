@@ -31,9 +31,9 @@ def look_back(model: LlamaForCausalLM, farthest: int) -> None:
     turns = torch.arange(1, 1 + far)[:, None] * model.model.rotary_emb.inv_freq[:6]  # rotary: the fastest
     query, key = (p.bias.view(heads, 2, -1)[:far, :, :6] for p in (first.q_proj, first.k_proj))
     query[:], key[:, 0] = 8 * torch.stack([turns.cos(), -turns.sin()], dim=1), 8
-    value, told = (weight.unflatten(0, (heads, -1))[:far] for weight in (first.v_proj.weight, first.o_proj.weight.T))
-    value[:, :room], told[:] = read[0], 0
-    told[:, :room] = 0.3 * read[1:]
+    value, output = (w.unflatten(0, (heads, -1))[:far] for w in (first.v_proj.weight, first.o_proj.weight.T))
+    value[:, :room], output[:] = read[0], 0
+    output[:, :room] = 0.3 * read[1:]
     for second in later[:1]:
         query, key = (p.weight.unflatten(0, (heads, -1))[:far] for p in (second.q_proj, second.k_proj))
         query[:] = 0

@@ -272,8 +272,8 @@ def look_alikes(recipes: Sequence[TaggedRecipe], names: Sequence[str], rng: rand
 class TextCraft(Craft):
     """The benchmark: 544 goals from Minecraft's recipes, 100 of them held out, of the depths the paper tests on.
 
-    Beside craft's rules: for `2 planks` a command says `2 oak planks`; a tag is no thing.  The expert shows recipes in
-    disguise alone, a fourth split, from which one learns to read.  The real ones are for the agent itself to try.
+    Beside craft's rules: for `2 planks` a command says `2 oak planks`; a tag is no thing.  An expert shows the tasks of
+    a fourth split, `disguise`, from which one learns to read; those with the real recipes the agent itself has to try.
     """
 
     name, warm_up = "textcraft", "disguise"
