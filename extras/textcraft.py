@@ -214,11 +214,15 @@ def splits(book: Book) -> dict[str, list[str]]:
     return goals | {"train": left}
 
 
+def held_out(book: Book) -> set[str]:
+    """The goals that no training task crafts, under whatever disguise."""
+    return {goal for split in HELD_OUT for goal in splits(book)[split]}
+
+
 def unclaimed(book: Book, recipes: Sequence[TaggedRecipe]) -> list[str]:
     """The names that these recipes do not say and no held-out goal has."""
     said = {name for recipe in recipes for name in (recipe.output, *recipe.inputs)}
-    held_out = {goal for split in HELD_OUT for goal in splits(book)[split]}
-    return sorted(book.parts.union(book.goals) - said - held_out)
+    return sorted(book.parts.union(book.goals) - said - held_out(book))
 
 
 def in_disguise(book: Book, goal: str, recipes: Sequence[TaggedRecipe], rng: random.Random) -> tuple[str, Book]:
@@ -232,10 +236,10 @@ def in_disguise(book: Book, goal: str, recipes: Sequence[TaggedRecipe], rng: ran
     names = sorted({name for r in recipes for name in (r.output, *r.inputs)})
     tags = book.members.keys() & {*names}
     known = tags.union(*(book.members[tag] for tag in tags))
-    held_out = {name for split in HELD_OUT for name in splits(book)[split]}
-    hidden = [n for n in names if n not in known and ((n in held_out and made[n]) or rng.random() < share)]
+    kept_back = held_out(book)
+    hidden = [n for n in names if n not in known and ((n in kept_back and made[n]) or rng.random() < share)]
     masks = sorted(book.parts.union(book.goals).difference(names).union(hidden))
-    free, outputs = [name for name in masks if name not in held_out], [name for name in hidden if made[name]]
+    free, outputs = [name for name in masks if name not in kept_back], [name for name in hidden if made[name]]
     alias = {name: name for name in names}
     if len(free) >= len(outputs):
         alias |= zip(outputs, rng.sample(free, len(outputs)), strict=True)
