@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,19 +40,19 @@ RATES = dict.fromkeys(METHODS, ("7.5e-4", "1.5e-3", "3e-3", "6e-3"))  # each met
 RATES["eto"] = ("1e-5", "3e-5", "1e-4", "3e-4")
 TRIAL = ["--iterations", "1", "--eval-split", "validation", "--eval-tasks", "400", "--seed", "100"]
 SEEKING = ["--env", "extras.seeking:SeekingLab"]
-ABLATIONS = {  # on lab: what differs from agent-r
-    "critic end": ["--critic", "end"],
-    "critic random": ["--critic", "random"],
-    "critic truth": ["--critic", "truth"],
-    "splice paper": ["--splice", "paper"],
-    "pairing any": ["--pairing", "any"],
-    "alpha rising": ["--alpha", "0.5,0.7,1.0"],
-    "eta 0.2": ["--eta", "0.2"],
-    "eta 0.5": ["--eta", "0.5"],
-    "simulations 3": ["--simulations", "3"],
-    "simulations 12": ["--simulations", "12"],
-    "seeking expert": SEEKING,
-    "seeking expert bc": [*SEEKING, "--method", "bc"],
+ABLATIONS = {  # on lab, what differs from agent-r: in words, in flags
+    "critic truth": ("first error: the truth", ["--critic", "truth"]),
+    "critic random": ("first error: any step behind the shared node", ["--critic", "random"]),
+    "critic end": ("first error: the last step", ["--critic", "end"]),
+    "splice paper": ("splice as published", ["--splice", "paper"]),
+    "pairing any": ("any pair, not the one with the deepest shared node", ["--pairing", "any"]),
+    "alpha rising": ("alpha 0.5, 0.7, 1.0 in turn, not 1.0", ["--alpha", "0.5,0.7,1.0"]),
+    "eta 0.2": ("eta 0.2, not 0.8", ["--eta", "0.2"]),
+    "eta 0.5": ("eta 0.5", ["--eta", "0.5"]),
+    "simulations 3": ("3 simulations a tree, not 6", ["--simulations", "3"]),
+    "simulations 12": ("12 simulations", ["--simulations", "12"]),
+    "seeking expert": ("an expert that sees only what the agent sees", SEEKING),
+    "seeking expert bc": ("the same, `bc`", [*SEEKING, "--method", "bc"]),
 }
 
 
@@ -85,7 +86,7 @@ def plan(seeds: int) -> dict[str, list[str]]:
         arguments = ["--env", world, "--method", method, "--lr", chosen(method), "--seed", str(seed)]
         runs[f"{world} {method} {seed}"] = arguments
     ours = ["--lr", chosen("agent-r")]
-    for seed, (name, changes) in itertools.product(range(min(3, seeds)), ABLATIONS.items()):
+    for seed, (name, (_, changes)) in itertools.product(range(min(3, seeds)), ABLATIONS.items()):
         runs[f"lab {name} {seed}"] = ["--env", "lab", *ours, "--seed", str(seed), *changes]
     for seed in range(min(3, seeds)):
         runs[f"several agent-r {seed}"] = ["--env", ",".join(WORLDS), *ours, "--seed", str(seed)]
@@ -199,19 +200,20 @@ def scores(left: dict[str, Any], world: str, iteration: int) -> np.ndarray:
     return np.array(left["scores"][named(left, world)][str(iteration)])
 
 
-def interval(groups: list[list[np.ndarray]], draws: int = 2000) -> tuple[float, float, float]:
+def interval(groups: list[list[np.ndarray]], draws: int = 10_000) -> tuple[float, float, float]:
     """Mean over worlds of the mean over seeds and tasks, and its 95 % bootstrap interval.
 
     `groups[w][s]` holds the values of world w's tasks with seed s, [tasks]; worlds are fixed, seeds and tasks drawn.
     """
-    rng, means = np.random.default_rng(0), []
-    for _ in range(draws):
-        of_worlds = []
-        for samples in groups:
-            chosen = [samples[i] for i in rng.integers(len(samples), size=len(samples))]
-            of_worlds.append(np.mean([values[rng.integers(len(values), size=len(values))].mean() for values in chosen]))
-        means.append(np.mean(of_worlds))
-    low, high = np.percentile(means, [2.5, 97.5])
+    rng, of_worlds = np.random.default_rng(0), []
+    for samples in groups:  # how often each seed is drawn, and each kind of value among its tasks, is multinomial
+        times = rng.multinomial(len(samples), np.full(len(samples), 1 / len(samples)), size=draws)  # [draws, seeds]
+        total = np.zeros(draws)
+        for values, drawn in zip(samples, times.T, strict=True):
+            kinds, counts = np.unique(values, return_counts=True)
+            total += rng.multinomial(drawn * len(values), counts / len(values)) @ kinds / len(values)
+        of_worlds.append(total / len(samples))
+    low, high = np.percentile(np.mean(of_worlds, axis=0), [2.5, 97.5])
     middle = np.mean([np.mean([values.mean() for values in samples]) for samples in groups])
     return float(middle), float(low), float(high)
 
@@ -220,8 +222,23 @@ def told(groups: list[list[np.ndarray]]) -> str:
     """Mean and interval, times 100."""
     if not groups or not all(groups):
         return "-"
-    middle, low, high = (100 * value for value in interval(groups))
-    return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+    middle, low, high = (round(100 * value, 1) + 0.0 for value in interval(groups))  # + 0.0: no minus before 0
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+
+
+def each(samples: list[np.ndarray]) -> str:
+    """Mean, and that of each seed, times 100."""
+    means = [100 * float(values.mean()) for values in samples]
+    if len(means) < 2:
+        return f"{means[0]:.1f}" if means else "-"
+    return f"{mean(means):.1f} ({', '.join(f'{value:.1f}' for value in means)})"
+
+
+def spread(samples: list[np.ndarray], unit: float = 100.0) -> str:
+    """Mean and sample standard deviation over seeds, in hundredths or another unit."""
+    means, digits = [unit * float(values.mean()) for values in samples], 1 if unit > 1 else 2
+    around = f" ± {np.std(means, ddof=1):.{digits}f}" if len(means) > 1 else ""
+    return f"{mean(means):.{digits}f}{around}" if means else "-"
 
 
 def of_seeds(runs: Runs, world: str, label: str, name: str, iteration: int | None = None) -> list[np.ndarray]:
@@ -251,6 +268,17 @@ def gains(runs: Runs, world: str, label: str, other: str, best: bool = False) ->
     return [scores(ours[s], world, last(ours[s])) - theirs(others[s]) for s in sorted(ours.keys() & others.keys())]
 
 
+def rises(runs: Runs, world: str, label: str, step: int) -> list[np.ndarray]:
+    """For every seed, what an iteration scores above iteration 0, task by task."""
+    lefts = runs.get((world, label), {}).values()
+    return [scores(left, world, step) - scores(left, world, 0) for left in lefts]
+
+
+def only(runs: Runs, seeds: Collection[int]) -> Runs:
+    """The runs of some seeds."""
+    return {name: {seed: left for seed, left in lefts.items() if seed in seeds} for name, lefts in runs.items()}
+
+
 # --- the report
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
@@ -259,79 +287,97 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def report(seeds: int) -> str:
-    """The whole report; what was not run yet is a dash."""
-    runs = read_back(seeds)
-    if not runs:
-        raise UserError(f"{FOLDER} holds no finished run; python -m extras.reproduce makes them, in hours")
-    steps = range(1 + max(last(left) for lefts in runs.values() for left in lefts.values()))
-    done = ", ".join(f"{world} {label} {len(lefts)}" for (world, label), lefts in runs.items())
-    parts = ["# What was measured"]
-    parts.append(f"Made by `python -m extras.reproduce --report` from results/reproduce. Runs: {done}.")
-
-    parts.append("## Score after the last iteration, test tasks (the paper's Table 2)")
-    parts.append("Mean and 95 % interval, times 100.")
-    rows = [["before (iteration 0)"] + [told([of_tasks(runs, world, "agent-r", 0)]) for world in WORLDS]]
-    rows[0].append(told([of_tasks(runs, world, "agent-r", 0) for world in WORLDS]))
-    for method in METHODS:
-        groups = [of_tasks(runs, world, method) for world in WORLDS]
-        rows.append([method, *(told([group]) for group in groups), told(groups)])
+def compared(runs: Runs) -> list[str]:
+    """All methods after their last iteration, and what Agent-R has above each."""
+    parts = ["## Score after the last iteration (the paper's Table 2)"]
+    parts.append("Mean, and each seed; of the average over the worlds the interval.")
+    rows = []
+    for name, method, step in [("before (iteration 0)", "agent-r", 0), *((name, name, None) for name in METHODS)]:
+        groups = [of_tasks(runs, world, method, step) for world in WORLDS]
+        rows.append([name, *map(each, groups), told(groups)])
     parts += [table(["method", *WORLDS, "average"], rows), "![Score by iteration](score.svg)"]
-    parts.append("What Agent-R scores above each baseline, paired by task:")
+    parts.append(
+        "What Agent-R scores above each baseline, paired by task; then above that iteration of the baseline which is "
+        "best on these very tasks; and the least that any seed has above it in any world:"
+    )
     rows = []
     for method in METHODS[:-1]:
         groups = [gains(runs, world, "agent-r", method) for world in WORLDS]
         best = [gains(runs, world, "agent-r", method, best=True) for world in WORLDS]
-        rows.append([method, *(told([group]) for group in groups), told(groups), told(best)])
-    parts.append(table(["against", *WORLDS, "average", "average, its best iteration"], rows))
-
-    for name, title in (
-        ("recovery", "Recovery: mean score from inside a failed prefix (Table 3)"),
-        ("loops", "Loops: share of repeated steps (Figure 4)"),
-    ):
-        parts += [f"## {title}", "Intervals over seeds."]
-        rows = [[method, *(told([of_seeds(runs, w, method, name)]) for w in WORLDS)] for method in METHODS]
-        for step in steps:
-            cells = [told([of_seeds(runs, world, "agent-r", name, step)]) for world in WORLDS]
-            rows.append([f"agent-r, iteration {step}", *cells])
+        means = [float(values.mean()) for samples in groups for values in samples]
+        least = f"{100 * min(means):.1f}" if means else "-"
+        rows.append([method, *(told([group]) for group in groups), told(groups), told(best), least])
+    parts.append(table(["Agent-R above", *WORLDS, "average", "average, its best iteration", "least"], rows))
+    titles = {"recovery": "score from inside a failed prefix (Table 3)", "loops": "share of repeated steps (Figure 4)"}
+    for name, title in titles.items():
+        parts += [f"## {name.capitalize()}: {title}", "After the last iteration: mean, and each seed."]
+        rows = [["before (iteration 0)", *(each(of_seeds(runs, world, "agent-r", name, 0)) for world in WORLDS)]]
+        rows += [[method, *(each(of_seeds(runs, world, method, name)) for world in WORLDS)] for method in METHODS]
         parts.append(table(["method", *WORLDS], rows))
-    parts.append("![Share of repeated steps by iteration](loops.svg)")
+    return [*parts, "![Share of repeated steps by iteration](loops.svg)"]
 
-    parts.append("## By iteration, Agent-R (Table 1, Figure 5)")
-    rows = []
+
+def by_iteration(runs: Runs, steps: Sequence[int]) -> list[str]:
+    """How Agent-R plays, and what it makes of its failures, in every iteration."""
+    parts = ["## Agent-R by iteration (Table 1, Figure 5)"]
+    parts.append("Mean and sample standard deviation over seeds; how it plays, then what it makes of its failures.")
+    plays, makes = [], []
     for world, step in itertools.product(WORLDS, steps):
-        lefts = runs.get((world, "agent-r"), {}).values()
-        counts = [figure(left, world, "counts", step) or {} for left in lefts]
-        lengths = [float(v[0]) for v in of_seeds(runs, world, "agent-r", "revision_length", step)]
-        exact = told([of_seeds(runs, world, "agent-r", "first_error_exact", step)])
+        names = ("score", "success", "recovery", "loops", "revision_length")
+        names += ("executable_share", "first_error_exact", "false_alarms")
+        found = {name: of_seeds(runs, world, "agent-r", name, step) for name in names}
+        gained = told([rises(runs, world, "agent-r", step)]) if step else ""
+        of_each = " ".join(f"{100 * float(values[0]):.1f}" for values in found["success"]) or "-"
+        score, success, recovery, loops, _, *rest = map(spread, found.values())
+        plays.append([world, str(step), score, gained, success, of_each, recovery, loops])
+        counts = [figure(left, world, "counts", step) or {} for left in runs.get((world, "agent-r"), {}).values()]
         made = [mean(c[kind] for c in counts if kind in c) for kind in ("revision", "good")]
         cells = ["-" if value is None else f"{value:.0f}" for value in made]
-        length = "-" if not lengths else f"{mean(lengths):.2f}"
-        rows.append([world, str(step), told([of_tasks(runs, world, "agent-r", step)]), *cells, length, exact])
-    headings = ["world", "iteration", "score", "revisions", "good", "revision length", "first error exact"]
-    parts += [table(headings, rows), "![Bad steps before a revision by iteration](revision_length.svg)"]
+        makes.append([world, str(step), *cells, spread(found["revision_length"], 1.0), *rest])
+    headings = ["score", "above iteration 0", "success", "success by seed", "recovery", "loops"]
+    parts.append(table(["world", "iteration", *headings], plays))
+    headings = ["revisions", "good", "revision length", "executable as written", "judge exact", "false alarms"]
+    parts.append(table(["world", "iteration", *headings], makes))
+    return [*parts, "![Bad steps before a revision by iteration](revision_length.svg)"]
 
-    parts.append("## One model on all worlds, or one for each (Table 6)")
-    several = [[scores(left, w, last(left)) for left in runs.get(("several", "agent-r"), {}).values()] for w in WORLDS]
-    single = [of_tasks(runs, world, "agent-r") for world in WORLDS]
-    rows = [["all together", *(told([group]) for group in several), told(several)]]
-    rows.append(["one for each", *(told([group]) for group in single), told(single)])
-    parts.append(table(["model", *WORLDS, "average"], rows))
 
-    parts.append("## Ablations on lab")
-    parts.append("The seeking expert sees only what the agent sees, and looks for the thing room by room.")
+def one_or_several(runs: Runs, steps: Sequence[int]) -> list[str]:
+    """One model on all worlds beside one for each, of the seeds that both have."""
+    together = runs.get(("several", "agent-r"), {})
+    shown = {}
+    for step in steps:
+        of_worlds = [[scores(left, world, step) for left in together.values()] for world in WORLDS]
+        shown[f"one model, iteration {step}"] = of_worlds
+    shown["one for each"] = [of_tasks(only(runs, together), world, "agent-r") for world in WORLDS]
     rows = []
-    for label in ("agent-r", *ABLATIONS):
-        cells = [told([of_seeds(runs, "lab", label, name)]) for name in ("recovery", "loops")]
+    for name, groups in shown.items():
+        averages = [np.mean([values.mean() for values in of_worlds]) for of_worlds in zip(*groups, strict=True)]
+        rows.append([name, *map(each, groups), each(averages)])
+    title = "## One model on all worlds, or one for each (Table 6)"
+    return [title, "Score of the same seeds.", table(["model", *WORLDS, "average"], rows)]
+
+
+def ablated(runs: Runs) -> list[str]:
+    """The ablations beside Agent-R of the same seeds."""
+    parts = ["## Ablations on lab"]
+    parts.append("Mean, and each seed; above Agent-R paired by task. The seeking expert goes from room to room.")
+    runs = only(runs, range(3))
+    rows = []
+    for label, words in [("agent-r", "Agent-R"), *((label, words) for label, (words, _) in ABLATIONS.items())]:
+        before, recovery, loops = map(spread, (
+            of_tasks(runs, "lab", label, 0), *(of_seeds(runs, "lab", label, name) for name in ("recovery", "loops"))
+        ))
         gained = "" if label == "agent-r" else told([gains(runs, "lab", label, "agent-r")])
-        found = [told([of_tasks(runs, "lab", label, step)]) for step in (0, None)]
-        rows.append([label, *found, gained, *cells])
-    parts.append(table(["what differs", "before", "score", "against agent-r", "recovery", "loops"], rows))
+        rows.append([words, before, each(of_tasks(runs, "lab", label)), gained, recovery, loops])
+    parts.append(table(["what differs", "before", "score", "above Agent-R", "recovery", "loops"], rows))
     pairs = (("seeking expert", "seeking expert bc"), ("splice paper", "direct-revision"))
     rows = [[one, other, told([gains(runs, "lab", one, other)])] for one, other in pairs]
-    parts.append(table(["on lab", "against", "score, paired by task"], rows))
+    return [*parts, table(["on lab", "against", "score, paired by task"], rows)]
 
-    parts.append("## Learning rates")
+
+def tried() -> list[str]:
+    """The trials of the learning rates."""
+    parts = ["## Learning rates"]
     parts.append("Score of 400 validation tasks of lab after one iteration, seed 100; each method's best was taken.")
     rows = []
     for method, rates in RATES.items():
@@ -339,8 +385,23 @@ def report(seeds: int) -> str:
         lefts = [json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for path in found]
         means = ["-" if left is None else f"{100 * scores(left, 'lab', last(left)).mean():.1f}" for left in lefts]
         rows.append([method, *(f"{rate}: {value}" for rate, value in zip(rates, means, strict=True))])
-    parts.append(table(["method", "lowest", "", "", "highest"], rows))
-    return "\n\n".join(parts) + "\n"
+    return [*parts, table(["method", "lowest", "", "", "highest"], rows)]
+
+
+def report(seeds: int) -> str:
+    """The whole report; what was not run yet is a dash."""
+    runs = read_back(seeds)
+    if not runs:
+        raise UserError(f"{FOLDER} holds no finished run; python -m extras.reproduce makes them, in hours")
+    steps = range(1 + max(last(left) for lefts in runs.values() for left in lefts.values()))
+    missing = [name for name in plan(seeds) if not place(name).exists()]
+    start = (
+        "Made by `python -m extras.reproduce --report` from results/reproduce, on test tasks; what is neither a length "
+        "nor a count is times 100. Intervals are 95 % bootstrap intervals over seeds and tasks. "
+        f"Seeds 0 to {seeds - 1}; of the plan are missing: {', '.join(missing) or 'none'}."
+    )
+    sections = (compared(runs), by_iteration(runs, steps), one_or_several(runs, steps), ablated(runs), tried())
+    return "\n\n".join(["# What was measured", start, *itertools.chain(*sections)]) + "\n"
 
 
 def pictures(seeds: int) -> None:

