@@ -295,7 +295,7 @@ def compared(runs: Runs) -> list[str]:
     for name, method, step in [("before (iteration 0)", "agent-r", 0), *((name, name, None) for name in METHODS)]:
         groups = [of_tasks(runs, world, method, step) for world in WORLDS]
         rows.append([name, *map(each, groups), told(groups)])
-    parts += [table(["method", *WORLDS, "average"], rows), "![Score by iteration](score.svg)"]
+    parts.append(table(["method", *WORLDS, "average"], rows))
     parts.append(
         "What Agent-R scores above each baseline, paired by task; then above that iteration of the baseline which is "
         "best on these very tasks; and the least that any seed has above it in any world:"
@@ -308,13 +308,27 @@ def compared(runs: Runs) -> list[str]:
         least = f"{100 * min(means):.1f}" if means else "-"
         rows.append([method, *(told([group]) for group in groups), told(groups), told(best), least])
     parts.append(table(["Agent-R above", *WORLDS, "average", "average, its best iteration", "least"], rows))
-    titles = {"recovery": "score from inside a failed prefix (Table 3)", "loops": "share of repeated steps (Figure 4)"}
+    titles = {"recovery": "score from inside a failed prefix (Table 3)", "loops": "share of repeated steps"}
     for name, title in titles.items():
         parts += [f"## {name.capitalize()}: {title}", "After the last iteration: mean, and each seed."]
         rows = [["before (iteration 0)", *(each(of_seeds(runs, world, "agent-r", name, 0)) for world in WORLDS)]]
         rows += [[method, *(each(of_seeds(runs, world, method, name)) for world in WORLDS)] for method in METHODS]
         parts.append(table(["method", *WORLDS], rows))
-    return [*parts, "![Share of repeated steps by iteration](loops.svg)"]
+    return parts
+
+
+def in_turn(runs: Runs, steps: Sequence[int]) -> list[str]:
+    """Score and loops of all methods in every iteration."""
+    parts = []
+    for name, title in {"score": "Score by iteration (Figure 3)", "loops": "Loops by iteration (Figure 4)"}.items():
+        parts += [f"## {title}", "Mean and sample standard deviation over seeds."]
+        headings = ["world", "method", *(f"iteration {step}" for step in steps)]
+        parts.append(table(headings, [
+            [world, method, *(spread(of_seeds(runs, world, method, name, step)) for step in steps)]
+            for world, method in itertools.product(WORLDS, METHODS)
+        ]))
+        parts.append(f"![{title}]({name}.svg)")
+    return parts
 
 
 def by_iteration(runs: Runs, steps: Sequence[int]) -> list[str]:
@@ -341,20 +355,23 @@ def by_iteration(runs: Runs, steps: Sequence[int]) -> list[str]:
     return [*parts, "![Bad steps before a revision by iteration](revision_length.svg)"]
 
 
+def several_and_single(runs: Runs) -> Runs:
+    """One model on all worlds and one for each, of the seeds of both."""
+    both = {(world, "one model"): runs.get(("several", "agent-r"), {}) for world in WORLDS}
+    both |= {(world, "one for each"): runs.get((world, "agent-r"), {}) for world in WORLDS}
+    return only(both, set.intersection(*map(set, both.values())))
+
+
 def one_or_several(runs: Runs, steps: Sequence[int]) -> list[str]:
-    """One model on all worlds beside one for each, of the seeds that both have."""
-    together = runs.get(("several", "agent-r"), {})
-    shown = {}
-    for step in steps:
-        of_worlds = [[scores(left, world, step) for left in together.values()] for world in WORLDS]
-        shown[f"one model, iteration {step}"] = of_worlds
-    shown["one for each"] = [of_tasks(only(runs, together), world, "agent-r") for world in WORLDS]
-    rows = []
-    for name, groups in shown.items():
+    """One model on all worlds beside one for each, in every iteration."""
+    both, rows = several_and_single(runs), []
+    for label, step in itertools.product(("one model", "one for each"), steps):
+        groups = [of_tasks(both, world, label, step) for world in WORLDS]
         averages = [np.mean([values.mean() for values in of_worlds]) for of_worlds in zip(*groups, strict=True)]
-        rows.append([name, *map(each, groups), each(averages)])
-    title = "## One model on all worlds, or one for each (Table 6)"
-    return [title, "Score of the same seeds.", table(["model", *WORLDS, "average"], rows)]
+        rows.append([f"{label}, iteration {step}", *map(each, groups), each(averages)])
+    parts = ["## One model on all worlds, or one for each (Table 6, Figure 6)", "Score of Agent-R, of the same seeds."]
+    parts.append(table(["model", *WORLDS, "average"], rows))
+    return [*parts, "![One model on all worlds, or one for each](several.svg)"]
 
 
 def ablated(runs: Runs) -> list[str]:
@@ -400,12 +417,13 @@ def report(seeds: int) -> str:
         "nor a count is times 100. Intervals are 95 % bootstrap intervals over seeds and tasks. "
         f"Seeds 0 to {seeds - 1}; of the plan are missing: {', '.join(missing) or 'none'}."
     )
-    sections = (compared(runs), by_iteration(runs, steps), one_or_several(runs, steps), ablated(runs), tried())
+    of_steps = (part(runs, steps) for part in (in_turn, by_iteration, one_or_several))
+    sections = (compared(runs), *of_steps, ablated(runs), tried())
     return "\n\n".join(["# What was measured", start, *itertools.chain(*sections)]) + "\n"
 
 
 def pictures(seeds: int) -> None:
-    """Score, loops and revision length by iteration, a picture each; needs matplotlib."""
+    """Score, loops, revision length and one model or several by iteration, a picture each; needs matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -415,19 +433,23 @@ def pictures(seeds: int) -> None:
     from matplotlib import pyplot
 
     runs = read_back(seeds)
-    titles = {"score": "score", "loops": "share of repeated steps", "revision_length": "bad steps before a revision"}
-    for name, title in titles.items():
+    steps = range(1 + max(last(left) for lefts in runs.values() for left in lefts.values()))
+    drawn = {  # a picture each: which figure, of which runs and labels, and its title
+        "score": ("score", runs, METHODS, "score"),
+        "loops": ("loops", runs, METHODS, "share of repeated steps"),
+        "revision_length": ("revision_length", runs, METHODS, "bad steps before a revision"),
+        "several": ("score", several_and_single(runs), ("one model", "one for each"), "score of agent-r"),
+    }
+    for name, (figure_name, lefts, labels, title) in drawn.items():
         size = {"figsize": (10, 3), "layout": "constrained", "sharey": name != "revision_length"}
         whole, axes = pyplot.subplots(1, len(WORLDS), **size)
         for axis, world in zip(axes, WORLDS, strict=True):
-            for k, method in enumerate(METHODS):
-                lefts = runs.get((world, method), {}).values()
-                steps = range(1 + max((last(left) for left in lefts), default=-1))
-                found = [of_seeds(runs, world, method, name, step) for step in steps]
+            for k, label in enumerate(labels):
+                found = [of_seeds(lefts, world, label, figure_name, step) for step in steps]
                 shown = [(step, float(np.mean(values))) for step, values in zip(steps, found, strict=True) if values]
                 if shown:
-                    axis.plot(*zip(*shown, strict=True), color=f"C{k}", marker="o", label=method)
-            axis.set(title=world, xlabel="iteration", xticks=range(4))
+                    axis.plot(*zip(*shown, strict=True), color=f"C{k}", marker="o", label=label)
+            axis.set(title=world, xlabel="iteration", xticks=steps)
         axes[0].set_ylabel(title)
         whole.legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="outside right")
         whole.savefig(FOLDER.parent / f"{name}.svg", metadata={"Date": None})

@@ -200,6 +200,8 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
     assert "| agent-r | 75.0 (100.0, 50.0) | 30.0 | 70.0 | 58.3 (50.0 to 66.7) |" in told
     assert "| before (iteration 0) | 0.0 (0.0, 0.0) | 0.0 | 0.0 | 0.0 (0.0 to 0.0) |" in told
     assert "| eto | - | - | - | - |" in told
+    assert "| lab | agent-r | 0.0 ± 0.0 | 100.0 ± 0.0 |" in told
+    assert "| lab | agent-r | 40.0 ± 0.0 | 10.0 ± 0.0 |" in told, "loops by iteration"
     assert "| bc | 62.5 (25.0 to 100.0) | - | - | - | - | 25.0 |" in told, "and the least of the seeds"
     assert "| agent-r | 50.0 (50.0, 50.0) | - | - |" in told, "recovery"
     assert "| agent-r | 10.0 (10.0, 10.0) | - | - |" in told, "loops"
@@ -208,7 +210,7 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
     assert "| lab | 1 | 10 | 5 | 2.00 ± 0.00 | 30.0 ± 0.0 | 80.0 ± 0.0 | 10.0 ± 0.0 |" in told
     assert "| lab | 0 | 0 | 5 | - | - | 90.0 ± 0.0 | 20.0 ± 0.0 |" in told
     assert "| one model, iteration 1 | 20.0 | 30.0 | 70.0 | 40.0 |" in told
-    assert "| one for each | 50.0 | 30.0 | 70.0 | 50.0 |" in told, "of the seed that both have"
+    assert "| one for each, iteration 1 | 50.0 | 30.0 | 70.0 | 50.0 |" in told, "of the seed that both have"
     assert "| Agent-R | 0.0 ± 0.0 | 75.0 (100.0, 50.0) |  | 50.0 ± 0.0 | 10.0 ± 0.0 |" in told
     assert "| the same, `bc` | - | - | - | - | - |" in told
     assert "| seeking expert | seeking expert bc | - |" in told
@@ -255,6 +257,6 @@ def test_pictures_are_the_same_files_every_time(kept):
     for _ in range(2):
         reproduce.pictures(5)
         drawn.append({path.name: path.read_bytes() for path in reproduce.FOLDER.parent.glob("*.svg")})
-    assert drawn[0].keys() == {"score.svg", "loops.svg", "revision_length.svg"}
+    assert drawn[0].keys() == {"score.svg", "loops.svg", "revision_length.svg", "several.svg"}
     assert drawn[0] == drawn[1]
     assert all(f"]({name})" in reproduce.report(5) for name in drawn[0]), "the report shows them"
