@@ -378,11 +378,11 @@ def by_depth(folders: Sequence[Path]) -> str:
     for (method, iteration), runs in scores.items():
         values = [100 * np.array(of_run) for of_run in runs.values()]
         each = f" ({', '.join(f'{of_run.mean():.0f}' for of_run in values)})" if len(values) > 1 else ""
-        deep = np.array(depths[method, iteration])
-        shares = "".join(f" | {np.concatenate(values)[deep == depth].mean():.1f}" for depth in counts)
+        together, deep = np.concatenate(values), np.array(depths[method, iteration])
+        shares = "".join(f" | {together[deep == depth].mean():.1f}" for depth in counts)
         gains = [value - 100 * np.array(scores[method, 0][run]) for run, value in zip(runs, values, strict=True)]
         gained = "{:.1f} ({:.1f} to {:.1f})".format(*interval([gains])) if iteration else ""
-        rows.append(f"| {method}, {iteration} | {np.mean(values):.1f}{each}{shares} | {gained} |")
+        rows.append(f"| {method}, {iteration} | {together.mean():.1f}{each}{shares} | {gained} |")
     return "\n".join(rows)
 
 
