@@ -351,7 +351,7 @@ def by_depth(folders: Sequence[Path]) -> str:
 
     Raises `UserError` for a folder that holds no run on this world.
     """
-    from extras.reproduce import interval  # here, since a world knows nothing of models
+    from extras.reproduce import told  # here, since a world knows nothing of models
 
     scores: dict[tuple[str, int], dict[Path, list[float]]] = {}  # (method, iteration) -> run -> scores
     depths: dict[tuple[str, int], list[int]] = {}  # of the same tasks, one run after the other
@@ -380,8 +380,7 @@ def by_depth(folders: Sequence[Path]) -> str:
         each = f" ({', '.join(f'{of_run.mean():.0f}' for of_run in values)})" if len(values) > 1 else ""
         together, deep = np.concatenate(values), np.array(depths[method, iteration])
         shares = "".join(f" | {together[deep == depth].mean():.1f}" for depth in counts)
-        gains = [value - 100 * np.array(scores[method, 0][run]) for run, value in zip(runs, values, strict=True)]
-        gained = "{:.1f} ({:.1f} to {:.1f})".format(*interval([gains])) if iteration else ""
+        gained = told([[np.subtract(runs[run], scores[method, 0][run]) for run in runs]]) if iteration else ""
         rows.append(f"| {method}, {iteration} | {together.mean():.1f}{each}{shares} | {gained} |")
     return "\n".join(rows)
 
