@@ -1,283 +1,517 @@
-"""The training: warm-up, masked fine-tuning, the eta mix, the iterations, the baselines, and the command line.
+"""The training: warm-up, masked fine-tuning, the eta mix, the iterations, and the command line.
 
-In each iteration (Phases I and II) the present actor searches training tasks, its failures become revision
-trajectories, and it is fine-tuned with L(theta) = eta * L(revision + good) + (1 - eta) * L(general), where `eta` is the
-share of agent data among the examples drawn for a batch, after AgentTuning, whose mix the paper takes over.
+In each iteration the present actor searches training tasks, its failures become revision
+trajectories (Phase I), and it is fine-tuned on them (Phase II) with
 
-A tiny model made here has no pretraining, so `general_data` stands in for an instruction-tuned model: demonstrations
-and judged steps of noisy episodes.  So the tiny judge is taught, not found.  After the warm-up nothing asks a world's
-truth but the measurements.  Read in order: `Config`, the warm-up, `fine_tune`, `run`, tables, the command line.
+    L(theta) = eta * L(revision + good) + (1 - eta) * L(general),
+
+where `eta` is the probability that an example is drawn from the agent data, after AgentTuning,
+whose mix the paper takes over.  It holds over a stretch of batches (see `draw_micro_batches`);
+within a batch every learned token weighs the same.
+
+A tiny model made here has no pretraining, so `general_data` stands in for an instruction-tuned
+model: demonstrations, and judged steps of noisy episodes.  So the tiny judge is taught, not found.
+After the warm-up nothing asks a world's truth but the measurements and `--critic truth`, an
+ablation.
+
+Read in order: `Config`, the warm-up, `Mix` (eta), `masked_loss`, `fine_tune`, `dpo_loss` (ETO, a
+baseline), `measure`, `run` (the whole method in ten lines) and `Run` (what each of them does).
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import functools
-import inspect
-import json
-import math
 import random
-import re
-import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 import critique
 import mcts
-from agent_r import OWN_WORDS, REVISE, Actor, Message, Trajectory, show
-from envs import UserError, World, make_world
+from agent_r import (
+    BAD,
+    GOOD,
+    JUDGE_ANSWER,
+    OWN_WORDS,
+    REVISE,
+    Actor,
+    Episode,
+    Message,
+    Start,
+    Trajectory,
+    figures,
+    mean,
+    play,
+    transcript,
+)
+from critique import CritiqueSettings, Example
+from engine import UserError, command_line, folder
+from engine.command_line import option
+from engine.dialogues import Sampling
+from engine.learning import learned_logits
+from engine.loading import pick_device
+from engine.table import Column, table
+from engine.tiny import TinyShape
+from envs import World, first_error, make_world
+from mcts import SearchSettings, Tree
+from worlds.presets import PRESETS
 
-Encoded = tuple[list[int], list[int]]  # token ids and labels of one example
-Pair = tuple[list[int], Encoded, Encoded, float]  # ids of both, the good and the bad example, the reference's margin
-Source = tuple[Sequence[Encoded | Pair], float]  # examples, and their share of what is drawn for a batch
+# bc learns from the warm-up's data alone, optimal from good trajectories (`Run.make_examples`).
+METHODS = ("agent-r", "bc", "optimal", "direct-revision", "eto")
+EVALUATION_SPLITS = ("validation", "test")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("float32", "bfloat16")
 
 
-@dataclasses.dataclass
+# --- configuration
+
+
+@dataclass(frozen=True)
 class Config:
-    """Every flag of the command line, `--max-depth` for `max_depth`; the text beside each is its help."""
+    """Every flag of the command line, `--max-depth` for `max_depth`, with its default and help."""
 
-    env: str = "lab"  # worlds, separated by commas: lab, shop, craft, one of extras/, or module:Class
-    model: str = ""  # folder of a checkpoint to start from; without it a tiny model is made and warmed up
-    warmed: str = ""  # folder of a tiny model behind its warm-up (iteration-0/model), which is then not made again
-    method: str = "agent-r"  # or a baseline: bc (warm-up data only), optimal (good only), direct-revision, eto
-    critic: str = "actor"  # who finds the first error: the actor; or end (the last step), random, truth
-    splice: str = "verified"  # verified (keep a splice only if the world can execute it) or paper (keep all)
-    pairing: str = "deepest"  # the good leaf for a bad one: deepest (that shares most with it) or any
-    iterations: int = 3  # how many times to search and train
-    tasks: int = 1000  # training tasks searched in an iteration, over all worlds
-    simulations: int = 8  # simulations per tree
-    branch: int = 4  # actions sampled when a node is expanded
-    max_depth: int = 0  # steps of a searched episode at most; 0: the world's own limit
-    c_uct: float = 0.25  # exploration constant of UCT
-    alpha: str = "0.5,0.7,1.0"  # score of a good trajectory at least; one, or one per iteration
-    beta: float = 0.2  # a good trajectory's score exceeds a bad one's by more than this
-    eta: float = 0.2  # share of agent data in the training mix
-    dpo_beta: float = 0.1  # how far eto may leave its reference
-    pairs: int = 4  # revision trajectories, and good ones, per tree at most
-    temperature: float = 1.0  # of the actor while searching; evaluation is greedy
-    max_new_tokens: int = 64  # tokens of one reply at most
-    steps: int = 1000  # optimisation steps in an iteration
-    batch_size: int = 32768  # tokens in an optimisation step
-    micro_batch: int = 8192  # tokens in one forward and backward pass
-    lr: float = 1e-5  # peak learning rate, after a short rise and before a linear fall
-    warmup_lr: float = 1.5e-3  # peak learning rate of the warm-up of a tiny model
-    warmup_steps: int = 1500  # optimisation steps of the warm-up of a tiny model
-    warmup_tasks: int = 4000  # tasks of each kind of warm-up data, over all worlds
-    judge_share: float = 0.4  # share of judged episodes in the general data
-    width: int = 64  # hidden size of a tiny model
-    layers: int = 2  # layers of a tiny model
-    lookback: int = 0  # how many tokens back the heads of its first layer look, so that it can copy; 0: not born so
-    rollouts: int = 256  # episodes played, or trees searched, at a time
-    eval_tasks: int = 1000  # held-out tasks per world; fewer if the split has fewer
-    eval_split: str = "test"  # test, or validation while choosing settings
-    seed: int = 0  # decides everything that is drawn
-    device: str = "auto"  # auto, cpu, cuda or mps
-    dtype: str = "float32"  # of the model: float32 or bfloat16
-    recipes: str = ""  # folder of Minecraft's recipe files, for textcraft
-    out: str = "runs/tiny"  # new folder for everything the run leaves
+    env: str = option("lab", "worlds, by commas: lab, one of worlds/, or module:Class")
+    model: str = option("", "folder of a checkpoint to begin from; or see --tiny")
+    warmed: str = option("", "folder of a warmed-up tiny model (iteration-0/model) to begin from")
+    method: str = option("agent-r", "the paper's, or a baseline of Table 2", choices=METHODS)
+    critic: str = option("actor", "who finds the first error", choices=critique.CRITICS)
+    splice: str = option("verified", "which splices are kept", choices=critique.SPLICES)
+    pairing: str = option("deepest", "the good leaf for a bad one", choices=critique.PAIRINGS)
+    iterations: int = option(3, "how many times to search and train", least=0)
+    tasks: int = option(1000, "training tasks searched in an iteration, over all worlds")
+    simulations: int = option(8, "simulations per tree")
+    branch: int = option(4, "actions sampled when a node is expanded")
+    max_depth: int = option(0, "most steps of a searched episode; 0: the world's own", least=0)
+    c_uct: float = option(0.25, "exploration constant of UCT", least=0)
+    alpha: str = option(
+        "0.5,0.7,1.0", "least score of a good trajectory; one, or one per iteration"
+    )
+    beta: float = option(0.2, "lead in score that a good one must exceed", least=0, most=1)
+    eta: float = option(0.2, "share of agent data in the training mix", least=0, most=1)
+    dpo_beta: float = option(0.1, "how strongly eto is held to its reference", least=1e-9)
+    pairs: int = option(4, "revision trajectories, and good ones, per tree at most")
+    temperature: float = option(1.0, "of the actor while searching; later greedy", least=1e-9)
+    max_new_tokens: int = option(64, "tokens of one reply at most")
+    steps: int = option(1000, "optimisation steps in an iteration")
+    batch_size: int = option(32768, "tokens in an optimisation step")
+    micro_batch: int = option(8192, "tokens in one forward and backward pass")
+    lr: float = option(1e-5, "peak learning rate: a short rise, a linear fall", least=1e-9)
+    warmup_lr: float = option(1.5e-3, "the same of the warm-up of a tiny model", least=1e-9)
+    warmup_steps: int = option(1500, "optimisation steps of the warm-up of a tiny model", least=0)
+    warmup_tasks: int = option(4000, "tasks of each kind of warm-up data, over all worlds")
+    judge_share: float = option(0.4, "share of judged episodes in general data", least=0, most=1)
+    width: int = option(64, "hidden size of a tiny model")
+    layers: int = option(2, "layers of a tiny model")
+    lookback: int = option(0, "tokens back that a tiny model can look at its birth", least=0)
+    rollouts: int = option(256, "episodes played, or trees searched, at a time")
+    eval_tasks: int = option(1000, "held-out tasks per world; fewer if the split has fewer")
+    eval_split: str = option("test", "choose settings on validation", choices=EVALUATION_SPLITS)
+    seed: int = option(0, "decides everything that is drawn", least=0)
+    device: str = option("auto", "where to compute", choices=DEVICES)
+    dtype: str = option("float32", "of the model", choices=DTYPES)
+    recipes: str = option("", "folder of Minecraft's recipe files, for textcraft")
+    out: str = option("runs/tiny", "new folder for everything the run leaves")
+
+    @property
+    def worlds(self) -> list[str]:
+        """The names of the worlds."""
+        return self.env.split(",")
+
+    def alphas(self) -> list[float]:
+        """Return alpha of each iteration; raises `UserError` for what is no list of scores."""
+        try:
+            values = [float(part) for part in self.alpha.split(",")]
+        except ValueError:
+            problem = "must be numbers in [0, 1], separated by commas"
+            raise UserError(f"--alpha {self.alpha}: {problem}") from None
+        for value in values:
+            command_line.check_number("alpha", value, 0, 1)
+        if len(values) == 1:
+            return values * self.iterations
+        if len(values) < self.iterations:
+            remedy = f"give one value, or one for each of {self.iterations} iterations"
+            raise UserError(f"--alpha {self.alpha}: {remedy}")
+        return values
+
+    def search_settings(self) -> SearchSettings:
+        """Return the flags that belong to the search."""
+        return SearchSettings(
+            self.simulations, self.branch, self.c_uct, self.max_depth, self.rollouts
+        )
+
+    def critique_settings(self, iteration: int) -> CritiqueSettings:
+        """Return the flags that belong to the critique; alpha may rise with the iterations.
+
+        Direct-Revision, a baseline, keeps the whole failure, then the thought, then the good steps.
+        """
+        alpha = self.alphas()[iteration - 1]
+        settings = CritiqueSettings(alpha, self.beta, self.pairs)
+        if self.method == "direct-revision":
+            return replace(settings, critic="end", splice="paper")
+        return replace(settings, critic=self.critic, splice=self.splice, pairing=self.pairing)
 
 
-# What `--tiny` stands for, and what differs from lab; `several` is a first guess.  TextCraft is searched at a lower
-# temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.
+# What `--tiny` stands for; worlds/presets.py has what differs in other worlds than lab.
 TINY: dict[str, Any] = {
-    "tasks": 800, "simulations": 6, "pairs": 8, "alpha": "1.0", "eta": 0.8, "steps": 1800, "batch_size": 1024,
-    "micro_batch": 1024, "lr": 1.5e-3, "warmup_steps": 1200, "rollouts": 1024, "max_new_tokens": 24,
+    "tasks": 800,
+    "simulations": 6,
+    "pairs": 8,
+    "alpha": "1.0",
+    "eta": 0.8,
+    "steps": 1800,
+    "batch_size": 1024,
+    "micro_batch": 1024,
+    "lr": 1.5e-3,
+    "warmup_steps": 1200,
+    "rollouts": 1024,
+    "max_new_tokens": 24,
 }
-TINY_FOR: dict[str, dict[str, Any]] = {
-    "textcraft": {"width": 128, "layers": 3, "lookback": 4, "max_new_tokens": 120, "tasks": 400, "temperature": 0.7,
-        "steps": 600, "batch_size": 2048, "micro_batch": 2048, "lr": 5e-4, "eta": 0.5, "rollouts": 64,
-        "judge_share": 0.2, "warmup_lr": 2e-3, "warmup_steps": 8000, "warmup_tasks": 20000},
-    "scienceworld": {"width": 128, "layers": 3, "tasks": 100, "simulations": 4, "alpha": "0.5,0.7,1.0", "eta": 0.5,
-        "batch_size": 4096, "micro_batch": 4096, "steps": 300, "rollouts": 50, "judge_share": 0.25,
-        "warmup_steps": 500, "warmup_tasks": 600},
-    "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},
-    "craft": {"warmup_steps": 2800, "warmup_tasks": 12000, "judge_share": 0.1, "eta": 0.9},
-    "several": {"layers": 3, "tasks": 2400, "steps": 5400, "eta": 0.9, "judge_share": 0.25,
-        "warmup_steps": 5500, "warmup_tasks": 24000},
-}
-CHOICES = {
-    "method": ("agent-r", "bc", "optimal", "direct-revision", "eto"), "critic": critique.CRITICS,
-    "splice": ("verified", "paper"), "pairing": ("deepest", "any"), "eval_split": ("validation", "test"),
-    "device": ("auto", "cpu", "cuda", "mps"), "dtype": ("float32", "bfloat16"),
-}
-LIMITS = dict.fromkeys(("alpha", "beta", "eta", "judge_share"), (0, 1))  # of other numbers: from 1 on
-LIMITS |= dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed", "c_uct", "lookback"), (0, math.inf))
-LIMITS |= dict.fromkeys(("lr", "warmup_lr", "temperature", "dpo_beta"), (1e-9, math.inf))
 
 
 def derive(config: Config, iteration: int, stage: str) -> random.Random:
-    """A random generator of its own for each (seed, iteration, stage), so that no stage disturbs another."""
+    """Return a generator for (seed, iteration, stage) alone, so that no stage disturbs another."""
     return random.Random(f"{config.seed} {iteration} {stage}")
 
 
-# --- the warm-up: the only data that asks a world's truth
+# --- the warm-up: the only training data that asks a world's truth
 
-def general_data(config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]) -> list[Source]:
-    """Demonstrations and judged episodes with their shares; raises `UserError` for a world without an expert."""
-    demonstrations, judged = [], []
+
+def demonstration(world: World, task: str) -> Trajectory:
+    """Return the expert's way through `task`, with its thoughts, or the world's gold path."""
+    episode = Episode(world, task)
+    way = world.expert() if world.has_expert else world.gold()
+    for action in way:
+        if not episode.done:
+            thought = world.thought()
+            said = f"Thought: {thought}\n" if thought else ""
+            episode.act(f"{said}Action: {action}")
+    return episode.trajectory
+
+
+def judged_episode(
+    world: World, task: str, pool: Sequence[str], rng: random.Random
+) -> list[Message]:
+    """Return a verifier dialogue over a noisy episode: each action, its answer, the true verdict.
+
+    The expert acts, but one action in three is another (see `stray_action`).  An action is Good if
+    it shortened the way to the goal.  In a world that knows a gold path alone, one action in seven
+    is put between those of the path, and is Bad; if such an episode ends below 1, a mistake may
+    have spoilt the path, and nothing is judged behind the first.
+    """
+    episode = Episode(world, task)
+    verdicts: list[str] = []
+    strays = 0.35 if world.has_expert else 0.15
+    way = world.expert() if world.has_expert else world.gold()
+    while way and not episode.done:
+        action = way[0]
+        if rng.random() < strays:
+            action = stray_action(episode, pool, rng)
+        episode.act(f"Action: {action}")
+        if world.has_expert:
+            left = world.expert()
+        elif action == way[0]:
+            left = way[1:]
+        else:
+            left = way
+        shorter = left is not None and len(left) < len(way)
+        verdicts.append(GOOD if shorter else BAD)
+        way = left
+    if not world.has_expert and episode.trajectory.score < 1.0 and BAD in verdicts:
+        del verdicts[verdicts.index(BAD) + 1 :]
+    messages: list[Message] = []
+    for t, verdict in enumerate(verdicts):
+        question = episode.trajectory.judge_turn(t, first=t == 0)
+        answer = JUDGE_ANSWER.format(verdict=verdict)
+        messages.append({"role": "user", "content": question})
+        messages.append({"role": "assistant", "content": answer, "loss": True})
+    return messages
+
+
+def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> str:
+    """Draw an action that may be a mistake.
+
+    Mostly one that might seem sensible where the episode stands, else one from anywhere (`pool`) or
+    one that was taken before.
+    """
+    kind = rng.random()
+    if kind < 0.7:
+        options = episode.world.choices()
+    elif kind < 0.85:
+        options = pool
+    else:
+        options = episode.trajectory.actions
+    return rng.choice(options or pool)
+
+
+def general_data(
+    config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]
+) -> list[Source]:
+    """Return demonstrations and judged episodes as the two sources of general data.
+
+    Raises `UserError` for a world that knows no way to show.
+    """
+    demonstrations = []
+    judged = []
+    count = config.warmup_tasks // len(worlds)
     for name, make in worlds.items():
-        world, rng, count = make(), derive(config, 0, f"warm-up {name}"), config.warmup_tasks // len(worlds)
-        if not (hasattr(world, "expert") or hasattr(world, "gold")):
-            raise UserError(f"{name} has no expert to warm a tiny model up with; name a checkpoint with --model")
-        tasks = training_tasks(make, getattr(world, "warm_up", "train"))
-        shown = [critique.demonstration(world, task) for task in draw(tasks, count, rng)]
-        pool = sorted({m["content"].removeprefix("Action: ") for messages in shown for m in messages[1::2]})
-        demonstrations += shown
-        drawn = tqdm(draw(tasks, count, rng), desc=f"judging {name}", leave=False, disable=None)
-        judged += [critique.judged_episode(world, task, pool, rng) for task in drawn]
-    return [(encode(actor, demonstrations), 1 - config.judge_share), (encode(actor, judged), config.judge_share)]
+        world = make()
+        rng = derive(config, 0, f"warm-up {name}")
+        if not (world.has_expert or world.has_gold):
+            problem = f"{name} has no expert to warm a tiny model up with"
+            raise UserError(f"{problem}; name a checkpoint with --model")
+        tasks = task_names(make, world.warm_up)
+        pool: set[str] = set()
+        for task in draw(tasks, count, rng):
+            shown = demonstration(world, task)
+            pool.update(step.reply.removeprefix("Action: ") for step in shown.steps)
+            demonstrations.append(encode(actor, shown.messages()))
+        names = draw(tasks, count, rng)
+        for task in tqdm(names, desc=f"judged episodes of {name}", leave=False, disable=None):
+            dialogue = judged_episode(world, task, sorted(pool), rng)
+            judged.append(encode(actor, dialogue))
+    return [
+        Source(fitting(demonstrations), 1 - config.judge_share),
+        Source(fitting(judged), config.judge_share),
+    ]
 
 
 @functools.cache
-def training_tasks(make: Callable[[], World], split: str = "train") -> Sequence[str]:
-    """The names of a world's training tasks; some worlds take a second to list them."""
+def task_names(make: Callable[[], World], split: str) -> Sequence[str]:
+    """Return the names of a world's tasks, once; some worlds take a second to list them."""
     return make().tasks(split)
 
 
 def draw(tasks: Sequence[str], count: int, rng: random.Random) -> list[str]:
-    """`count` tasks, none drawn twice before all were drawn once.  Raises `UserError` if there are none."""
+    """Return `count` tasks, none of them twice before each was drawn once.
+
+    Raises `UserError` if there are none.
+    """
     if not tasks:
-        raise UserError("a world of --env has no training tasks; with --recipes, name a folder with more recipes")
-    drawn: list[str] = []
-    while len(drawn) < count:
-        drawn += rng.sample(tasks, min(count - len(drawn), len(tasks)))
-    return drawn
+        problem = "a world of --env has no training tasks"
+        raise UserError(f"{problem}; with --recipes, name a folder with more recipes")
+    names: list[str] = []
+    while len(names) < count:
+        names += rng.sample(tasks, min(count - len(names), len(tasks)))
+    return names
 
 
 def make_tiny_actor(config: Config, worlds: dict[str, Callable[[], World]], device: str) -> Actor:
-    """A small Llama over the words of the worlds and of our own prompts, its weights drawn from the seed."""
-    text = " ".join((*(make().words for make in worlds.values()), OWN_WORDS, *critique.REVISION_THOUGHTS))
-    torch.manual_seed(derive(config, 0, "weights").getrandbits(32))  # transformers draws weights globally
-    return Actor.tiny(text, device, config.width, config.layers, config.max_new_tokens, lookback=config.lookback)
+    """Return a small model over the words of the worlds and of our prompts, drawn by the seed."""
+    words = [make().words for make in worlds.values()]
+    text = " ".join((*words, OWN_WORDS, *critique.REVISION_THOUGHTS))
+    seed = derive(config, 0, "weights").getrandbits(32)
+    torch.manual_seed(seed)  # transformers draws weights from torch's own generator
+    shape = TinyShape(config.width, config.layers, config.lookback)
+    return Actor.tiny(text, shape, device, config.max_new_tokens)
+
+
+# --- Phase II: the mix
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An example as the model reads it: token ids, and labels, -100 where nothing is learned."""
+
+    ids: list[int]
+    labels: list[int]
+
+    @property
+    def length(self) -> int:
+        """The number of its tokens."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Preference:
+    """An example of ETO: a good and a bad dialogue, and the margin that the reference has."""
+
+    good: Encoded
+    bad: Encoded
+    reference_margin: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """The number of tokens of both."""
+        return self.good.length + self.bad.length
+
+
+@dataclass(frozen=True)
+class Source:
+    """Examples of one origin, and their share of what is drawn for a batch."""
+
+    examples: Sequence[Encoded | Preference]
+    share: float
+
+
+def fitting(examples: Sequence[Encoded | None]) -> list[Encoded]:
+    """Return the examples that fit the context."""
+    return [example for example in examples if example is not None]
+
+
+def encode(actor: Actor, messages: Sequence[Message]) -> Encoded | None:
+    """Return a dialogue as token ids and labels; None if it does not fit the actor's context.
+
+    Nothing is ever cut: what does not fit is left out whole.
+    """
+    ids, labels = actor.format.encode(messages)
+    return Encoded(ids, labels) if len(ids) <= actor.max_length else None
+
+
+def encode_record(actor: Actor, record: dict[str, Any]) -> Encoded | Preference | None:
+    """Return a line of the dataset as token ids; None if it does not fit the actor's context."""
+    dialogue = encode(actor, record["messages"])
+    if "rejected" not in record or dialogue is None:
+        return dialogue
+    rejected = encode(actor, record["rejected"])
+    return Preference(dialogue, rejected) if rejected else None
+
+
+class Mix:
+    """The eta mix of Phase II: sources of examples, each drawn from with its share's probability.
+
+    Within a source each example is drawn once before any is drawn again.  Empty sources are passed
+    over; the others share their weight.
+    """
+
+    def __init__(self, sources: Sequence[Source], rng: random.Random) -> None:
+        self.sources = [source for source in sources if source.examples and source.share]
+        self.rng = rng
+        self.decks: list[list[int]] = [
+            [] for _ in self.sources
+        ]  # numbers of examples still to come
+
+    def draw(self) -> Encoded | Preference:
+        """Return the next example: choose the source by its share, then one of its examples."""
+        shares = [source.share for source in self.sources]
+        (chosen,) = self.rng.choices(range(len(self.sources)), shares)
+        examples = self.sources[chosen].examples
+        deck = self.decks[chosen]
+        if not deck:
+            deck += self.rng.sample(range(len(examples)), len(examples))
+        return examples[deck.pop()]
+
+
+Batch = list[list[Any]]  # micro-batches of examples
+
+
+def draw_batches(mix: Mix, steps: int, batch_size: int, micro_batch: int) -> Iterator[Batch]:
+    """Yield `steps` batches of about `batch_size` tokens, each a list of micro-batches.
+
+    A micro-batch holds examples of like length, at most about `micro_batch` tokens with padding.
+    """
+    micro_batch = min(micro_batch, batch_size)
+    per_step = round(batch_size / micro_batch)
+    ready: Batch = []
+    for _ in range(steps):
+        while len(ready) < per_step:
+            ready += draw_micro_batches(mix, 16 * batch_size, micro_batch)
+        yield [ready.pop() for _ in range(per_step)]
+
+
+def draw_micro_batches(mix: Mix, tokens: int, micro_batch: int) -> Batch:
+    """Return micro-batches of at least `tokens` tokens together, in random order.
+
+    A stretch of examples is sorted by length and cut up, so that there is hardly any padding: the
+    mix stays as drawn over the stretch, though a single batch may hold one kind of example alone.
+    """
+    stretch = [mix.draw()]
+    length = stretch[0].length
+    while length < tokens:
+        for _ in range(16):
+            stretch.append(mix.draw())
+            length += stretch[-1].length
+    stretch.sort(key=lambda example: example.length)
+    pieces: Batch = [[]]
+    for example in stretch:
+        if pieces[-1] and example.length * (len(pieces[-1]) + 1) > micro_batch:
+            pieces.append([])
+        pieces[-1].append(example)
+    return mix.rng.sample(pieces, len(pieces))
 
 
 # --- Phase II: fine-tuning
 
-def encode(actor: Actor, dialogues: Sequence[list[Message]]) -> list[Encoded]:
-    """Token ids and labels of each dialogue that fits the actor's context; one that does not is dropped whole."""
-    encoded = [actor.format.encode(messages) for messages in dialogues]
-    return [(ids, labels) for ids, labels in encoded if len(ids) <= actor.max_length]
-
-
-def draw_batches(
-    mix: Sequence[Source], steps: int, batch_size: int, micro_batch: int, rng: random.Random
-) -> Iterator[list[list[Encoded]]]:
-    """`steps` batches of about `batch_size` tokens, each a list of micro-batches of examples of like length.
-
-    `mix` lists sources with their shares: every example is drawn from a source with the probability that is its
-    share (the eta mix of Phase II), and within a source each is drawn once before any is drawn again.
-    """
-    sources, shares = zip(*mix, strict=True)
-    decks: list[list[int]] = [[] for _ in sources]
-    micro_batch = min(micro_batch, batch_size)
-    per_step, ready = round(batch_size / micro_batch), []
-
-    def next_example() -> Encoded | Pair:
-        (k,) = rng.choices(range(len(sources)), shares)
-        if not decks[k]:
-            decks[k] = rng.sample(range(len(sources[k])), len(sources[k]))
-        return sources[k][decks[k].pop()]
-
-    for _ in range(steps):
-        while len(ready) < per_step:
-            # Sort a stretch of examples by length and cut it up: hardly any padding, and the mix stays as drawn.
-            window = [next_example()]
-            while sum(len(example[0]) for example in window) < 16 * batch_size:
-                window += [next_example() for _ in range(16)]
-            cut: list[list[Encoded]] = [[]]
-            for example in sorted(window, key=lambda example: len(example[0])):
-                if cut[-1] and len(example[0]) * (len(cut[-1]) + 1) > micro_batch:
-                    cut.append([])
-                cut[-1].append(example)
-            ready += rng.sample(cut, len(cut))
-        yield [ready.pop() for _ in range(per_step)]
-
-
-def masked_loss(model: transformers.PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Summed cross-entropy of the next token, where its label is not -100.
-
-    ids, labels: [rows, length], padded on the right, where no token before the padding sees it: a causal model
-    needs no mask.  The last layer, the widest of a language model, is computed only where something is learned.
-    """
-    targets = labels[:, 1:]
-    learned = targets != -100
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _, hidden: hidden[0][:, :-1][learned])
-    logits = model(input_ids=ids, use_cache=False).logits  # [learned tokens, vocabulary]
-    hook.remove()
-    return torch.nn.functional.cross_entropy(logits.float(), targets[learned], reduction="sum")
-
 
 def pad(batch: Sequence[Encoded], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and labels of a micro-batch, [rows, longest], padded on the right."""
-    longest = max(len(ids) for ids, _ in batch)
-    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
-    labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in batch])
+    """Return token ids and labels of a micro-batch, [rows, longest], padded on the right."""
+    longest = max(example.length for example in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    labels = torch.full((len(batch), longest), -100)
+    for row, example in enumerate(batch):
+        ids[row, : example.length] = torch.tensor(example.ids)
+        labels[row, : example.length] = torch.tensor(example.labels)
     return ids.to(device), labels.to(device)
 
 
-def imitation(actor: Actor, micro: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
-    """The summed loss of a micro-batch of examples, and the number of tokens that are learned."""
-    ids, labels = pad(micro, actor.device)
-    return masked_loss(actor.model, ids, labels), int((labels[:, 1:] != -100).sum())
+def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the summed cross-entropy of the next token, where its label is not -100.
+
+    logits: [rows, length, vocabulary], labels: [rows, length].  The logits at position t - 1
+    predict token t.  The sum, not the mean: whoever feeds a batch in pieces adds them up and
+    divides by the number of learned tokens of all.
+    """
+    predictions = logits[:, :-1].flatten(0, 1)
+    targets = labels[:, 1:].flatten()
+    return torch.nn.functional.cross_entropy(
+        predictions.float(), targets, ignore_index=-100, reduction="sum"
+    )
 
 
-def margin(actor: Actor, good: Encoded, bad: Encoded) -> torch.Tensor:
-    """How much likelier the good one is, log pi(good) - log pi(bad), over what the agent itself says in them."""
-    losses = [masked_loss(actor.model, *pad([example], actor.device)) for example in (good, bad)]
-    return losses[1] - losses[0]
+def imitation(actor: Actor, batch: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
+    """Return the summed loss of a micro-batch of examples, and its number of learned tokens."""
+    ids, labels = pad(batch, actor.device)
+    loss = masked_loss(*learned_logits(actor.model, ids, labels))
+    return loss, int((labels[:, 1:] != -100).sum())
 
 
-def dpo_loss(margins: torch.Tensor, reference: torch.Tensor, dpo_beta: float) -> torch.Tensor:
-    """-log sigmoid(dpo_beta * (margin - the reference's margin)), summed: the loss of DPO, on trajectories in ETO."""
-    return -torch.nn.functional.logsigmoid(dpo_beta * (margins - reference)).sum()
-
-
-def preference(actor: Actor, micro: Sequence[Pair], dpo_beta: float) -> tuple[torch.Tensor, int]:
-    """ETO's summed loss of a micro-batch of pairs, and their number."""
-    margins = torch.stack([margin(actor, good, bad) for _, good, bad, _ in micro])
-    return dpo_loss(margins, margins.new_tensor([pair[3] for pair in micro]), dpo_beta), len(micro)
-
-
-@torch.no_grad()
-def pair_up(actor: Actor, examples: Sequence[dict[str, Any]]) -> list[Pair]:
-    """ETO's pairs of a good and a bad trajectory; the actor as it is now is their reference."""
-    both = [encode(actor, [example["messages"], example["rejected"]]) for example in examples]
-    fitting = [pair for pair in both if len(pair) == 2]
-    return [(good[0] + bad[0], good, bad, float(margin(actor, good, bad))) for good, bad in fitting]
+Objective = Callable[[Actor, Sequence[Any]], tuple[torch.Tensor, int]]
 
 
 def fine_tune(
-    actor: Actor, batches: Iterator[list[list[Any]]], steps: int, lr: float, label: str,
-    objective: Callable[[Actor, Sequence[Any]], tuple[torch.Tensor, int]] = imitation,
+    actor: Actor,
+    batches: Iterator[Batch],
+    *,
+    steps: int,
+    lr: float,
+    objective: Objective = imitation,
+    label: str = "training",
 ) -> int:
-    """Full fine-tuning with AdamW on the mean of an objective over each batch; returns the tokens processed."""
+    """Fine-tune all weights with AdamW on the mean of an objective over each batch.
+
+    The learning rate rises to `lr` over a twentieth of the steps, then falls linearly to a
+    twentieth of it.  Returns the number of tokens processed.
+    """
     model = actor.model.train()
     if model.num_parameters() > 1e9:
         model.gradient_checkpointing_enable()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+    )
     rise = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min((i + 1) / rise, 1.0, 1.05 - i / steps))
+
+    def rate(step: int) -> float:
+        return min((step + 1) / rise, 1.0, 1.05 - step / steps)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     tokens = 0
     for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
-        learned = 0
-        for micro in batch:
-            loss, count = objective(actor, micro)
+        count = 0  # of learned tokens, or of pairs
+        for micro_batch in batch:
+            loss, learned = objective(actor, micro_batch)
             loss.backward()
-            learned += count
-            tokens += sum(len(example[0]) for example in micro)
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        torch._foreach_div_(gradients, max(1, learned))
+            count += learned
+            tokens += sum(example.length for example in micro_batch)
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= max(1, count)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -286,245 +520,394 @@ def fine_tune(
     return tokens
 
 
+# --- ETO, a baseline of Table 2: direct preference optimisation on whole trajectories
+
+
+def margin(actor: Actor, good: Encoded, bad: Encoded) -> torch.Tensor:
+    """Return log pi(good) - log pi(bad), over what the agent itself says in the two dialogues."""
+    losses = []
+    for example in (good, bad):
+        ids, labels = pad([example], actor.device)
+        losses.append(masked_loss(*learned_logits(actor.model, ids, labels)))
+    return losses[1] - losses[0]
+
+
+def dpo_loss(
+    margins: torch.Tensor, reference_margins: torch.Tensor, dpo_beta: float
+) -> torch.Tensor:
+    """Return -log sigmoid(dpo_beta * (margin - the reference's margin)), summed over pairs.
+
+    margins, reference_margins: [pairs].
+    """
+    gains = dpo_beta * (margins - reference_margins)
+    return -torch.nn.functional.logsigmoid(gains).sum()
+
+
+def preference(
+    actor: Actor, batch: Sequence[Preference], dpo_beta: float
+) -> tuple[torch.Tensor, int]:
+    """Return ETO's summed loss of a micro-batch of pairs, and their number."""
+    margins = torch.stack([margin(actor, pair.good, pair.bad) for pair in batch])
+    references = margins.new_tensor([pair.reference_margin for pair in batch])
+    return dpo_loss(margins, references, dpo_beta), len(batch)
+
+
+@torch.no_grad()
+def with_reference(actor: Actor, pairs: Sequence[Preference]) -> list[Preference]:
+    """Return the pairs with the margins of the actor as it is now, who is their reference."""
+    referenced = []
+    for pair in pairs:
+        value = float(margin(actor, pair.good, pair.bad))
+        referenced.append(replace(pair, reference_margin=value))
+    return referenced
+
+
+# --- evaluation, which may ask the truth
+
+Row = dict[str, Any]  # of results.jsonl
+
+
+@dataclass
+class Exam:
+    """The held-out tasks of one world, and the frozen failed prefixes of recovery (Table 3)."""
+
+    name: str
+    make: Callable[[], World]
+    tasks: list[str]
+    prefixes: list[Start] | None = None  # None until the warmed-up agent has failed
+    lost: int = 0  # failures left out of `prefixes`, as nothing can recover from them
+
+
+def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajectory]]:
+    """Return figures of greedy play on held-out tasks and the trajectories; set the prefixes.
+
+    A figure that needs an expert is None in a world without one.
+    """
+    starts = [Start(task) for task in exam.tasks]
+    label = f"testing {exam.name}"
+    trajectories = play(actor, exam.make, starts, batch_size=rollouts, label=label)
+    row: Row = {"tasks": len(exam.tasks), **figures(trajectories)}
+    row.update(recovery=None, recovery_prefixes=None, recovery_left_out=None)
+    row.update(critique.judge_figures([], []))  # None, each of them
+    world = exam.make()
+    if not world.has_expert:
+        return row, trajectories
+    if exam.prefixes is None:
+        exam.prefixes, exam.lost = critique.failed_prefixes(trajectories, exam.make)
+    if exam.prefixes:
+        label = f"recovering {exam.name}"
+        recovered = play(actor, exam.make, exam.prefixes, batch_size=rollouts, label=label)
+        row["recovery"] = figures(recovered)["score"]
+    row["recovery_prefixes"] = len(exam.prefixes)
+    row["recovery_left_out"] = exam.lost
+    truth = [first_error(world, played.task, played.actions) for played in trajectories]
+    from_the_first = [0] * len(trajectories)
+    errors = critique.find_first_errors(actor, trajectories, from_the_first, rollouts)
+    row.update(critique.judge_figures(truth, errors))
+    return row, trajectories
+
+
 # --- the iterations
 
-def run(config: Config) -> list[dict[str, Any]]:
-    """The whole method; returns the rows of `results.jsonl`.  Everything else is left in the folder `config.out`.
 
-    Raises `UserError` for a setting that cannot be used and for an `out` that holds something already.
+def run(config: Config) -> list[Row]:
+    """Carry out the whole method; return the rows of `results.jsonl`.
+
+    Everything else is left in the folder `config.out`.  Raises `UserError` for a setting that
+    cannot be used and for an `out` that holds something already.
     """
-    alphas, out, device = check(config), Path(config.out), pick_device(config.device)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: something stands there already; name a new folder, or remove it")
-    worlds = {name: make_world(name, config.recipes or None) for name in config.env.split(",")}
-    exams = []
-    for name, make in worlds.items():
-        tasks = make().tasks(config.eval_split)
-        count = min(config.eval_tasks, len(tasks))
-        exams.append(critique.Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count)))
-    how = (device, config.dtype, config.max_new_tokens)
-    actor = Actor.load(config.model, *how) if config.model else make_tiny_actor(config, worlds, device)
-    if config.warmed:
-        cold, actor = actor, Actor.load(config.warmed, *how)
-        if actor.tokenizer.get_vocab() != cold.tokenizer.get_vocab():
-            raise UserError(f"--warmed {config.warmed}: knows other words; name a model of --env {config.env}")
-    actor.model.to(getattr(torch, config.dtype)).get_input_embeddings().requires_grad_(not config.lookback)
-    general = [] if config.model else general_data(config, actor, worlds)
-    out.mkdir(parents=True, exist_ok=True)
-    write_lines(out / "config.json", [dataclasses.asdict(config)])
-    print(" ".join(f"{key}={value}" for key, value in dataclasses.asdict(config).items()), flush=True)
-
-    rows, episodes, agent_data, started = [], [], [], time.perf_counter()
-    found = dict.fromkeys(worlds, dict.fromkeys(("revision_length", "executable_share", "counts")))
-    tokens = train_on(config, actor, general, 0 if config.warmed else config.warmup_steps, 0)
-    for iteration in range(config.iterations + 1):
-        folder = out / f"iteration-{iteration}"
-        folder.mkdir()
-        if iteration:
-            trees, examples = [], []
-            for name, make in worlds.items() if config.method != "bc" else ():
-                grown, built, found[name] = self_examples(config, actor, name, make, iteration, alphas[iteration - 1])
-                trees, examples = trees + grown, examples + built
-            write_lines(folder / "trees.jsonl", map(mcts.to_record, trees))
-            write_lines(folder / "data.jsonl", examples)
-            if config.method == "eto":
-                mix: list[Source] = [(pair_up(actor, examples), 1.0)]
-            else:  # all agent data so far, from the weights of the iteration before
-                agent_data += encode(actor, [example["messages"] for example in examples])
-                mix = [(agent_data, config.eta), *((source, (1 - config.eta) * share) for source, share in general)]
-            tokens = train_on(config, actor, mix, config.steps, iteration)
-        for exam in exams:
-            measured, trajectories = critique.measure(actor, exam, config.rollouts)
-            head = {"method": config.method, "iteration": iteration, "env": exam.name}
-            head |= {"split": config.eval_split, "seed": config.seed}
-            spent = {"trained_tokens": tokens, "seconds": round(time.perf_counter() - started, 1)}
-            rows.append({**head, **measured, **found[exam.name], **spent})
-            episodes += [{**head, "task": t.task, "score": t.score, "steps": len(t.steps)} for t in trajectories]
-        if len(exams) > 1:
-            rows.append(average(rows[-len(exams) :]))
-        write_lines(folder / "metrics.json", [{"rows": [row for row in rows if row["iteration"] == iteration]}])
-        write_lines(out / "results.jsonl", rows)
-        write_lines(out / "episodes.jsonl", episodes)
-        save_whole(actor, folder / "model")
-        print(table(rows if iteration == config.iterations else rows[-len(exams) - (len(exams) > 1) :]), flush=True)
-    print(revised_episode(trajectories))
-    return rows
+    this = Run(config)
+    this.warm_up()
+    this.evaluate(0)
+    for iteration in range(1, config.iterations + 1):
+        trees = this.search(iteration)
+        examples = this.criticise(trees, iteration)
+        this.fine_tune(examples, iteration)
+        this.evaluate(iteration)
+    print(revised_episode(this.trajectories))
+    return this.rows
 
 
-def self_examples(
-    config: Config, actor: Actor, name: str, make: Callable[[], World], iteration: int, alpha: float
-) -> tuple[list[mcts.Tree], list[dict[str, Any]], dict[str, Any]]:
-    """Phase I on one world: search its training tasks, judge the failures, splice: (trees, examples, figures)."""
-    count = config.tasks // len(config.env.split(","))
-    tasks = draw(training_tasks(make), count, derive(config, iteration, f"tasks {name}"))
-    generator = torch.Generator(actor.device)
-    generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
-    sampling = (config.simulations, config.branch, config.c_uct, config.temperature, generator)
-    trees = mcts.search(actor, make, tasks, *sampling, batch_size=config.rollouts, max_depth=config.max_depth)
-    rng, thresholds = derive(config, iteration, f"splice {name}"), (alpha, config.beta, config.pairs)
-    found: dict[str, Any] = {"revision_length": None, "executable_share": None, "counts": {}}
-    examples: list[dict[str, Any]] = []
-    if config.method in ("agent-r", "direct-revision"):
-        direct = config.method == "direct-revision"  # the whole failure, then the thought, then the good steps
-        how = ("paper", "end", "deepest") if direct else (config.splice, config.critic, config.pairing)
-        examples, found = critique.revision_examples(actor, trees, make, *thresholds, *how, rng, iteration)
-    if config.method == "eto":
-        examples = critique.preference_examples(trees, *thresholds, rng, iteration)
+NO_DATA = {"revision_length": None, "executable_share": None, "counts": None}
+
+
+class Run:
+    """One run of the method: the actor, the worlds, and what outlives an iteration."""
+
+    def __init__(self, config: Config) -> None:
+        """Check everything that can be checked, then claim the folder; raises `UserError`."""
+        check(config)
+        self.config = config
+        self.out = Path(config.out)
+        folder.check_free(self.out)
+        self.worlds = {name: make_world(name, config.recipes) for name in config.worlds}
+        self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
+        self.actor = first_actor(config, self.worlds)
+        self.general: list[Source] = []  # with --model there is none
+        if not config.model:
+            self.general = general_data(config, self.actor, self.worlds)
+        self.agent_data: list[Encoded] = []  # of all iterations so far
+        self.data_figures = dict.fromkeys(self.worlds, NO_DATA)  # of this iteration's examples
+        self.tokens = 0  # trained in this iteration
+        self.rows: list[Row] = []
+        self.episodes: list[Row] = []
+        self.trajectories: list[Trajectory] = []  # of the last evaluation
+        self.out.mkdir(parents=True, exist_ok=True)
+        folder.write_lines(self.out / "config.json", [asdict(config)])
+        settings = [f"{name}={value}" for name, value in asdict(config).items()]
+        print(" ".join(settings), flush=True)
+        self.started_at = time.perf_counter()
+
+    def iteration_folder(self, iteration: int) -> Path:
+        """Return the folder of an iteration, which is there from now on."""
+        path = self.out / f"iteration-{iteration}"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def warm_up(self) -> None:
+        """Teach a tiny model to act and to judge, unless a checkpoint stands in for that."""
+        if self.general and not self.config.warmed:
+            self.train_on(self.general, 0)
+
+    def search(self, iteration: int) -> dict[str, list[Tree]]:
+        """Phase I: search training tasks with the agent as it is; return each world's trees."""
+        config = self.config
+        trees: dict[str, list[Tree]] = {}
+        for name, make in self.worlds.items():
+            trees[name] = []
+            if config.method == "bc":  # needs no search
+                continue
+            count = config.tasks // len(self.worlds)
+            rng = derive(config, iteration, f"tasks {name}")
+            tasks = draw(task_names(make, "train"), count, rng)
+            generator = torch.Generator(self.actor.device)
+            generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
+            sampling = Sampling(config.temperature, generator)
+            settings = config.search_settings()
+            trees[name] = mcts.search(self.actor, make, tasks, settings, sampling)
+        every_tree = [tree for world_trees in trees.values() for tree in world_trees]
+        path = self.iteration_folder(iteration) / "trees.jsonl"
+        folder.write_lines(path, (mcts.to_record(tree) for tree in every_tree))
+        return trees
+
+    def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> list[Any]:
+        """Phase I: make what the method learns of the trees; return it encoded, of all worlds."""
+        records = []
+        encoded = []
+        for name, world_trees in trees.items():
+            if self.config.method == "bc":
+                continue
+            examples, self.data_figures[name] = self.make_examples(name, world_trees, iteration)
+            counts = self.data_figures[name]["counts"]
+            counts.update(Counter(example.kind for example in examples))
+            counts["dropped_too_long"] = 0
+            for example in examples:
+                record = example.record(iteration)
+                records.append(record)
+                tokens = encode_record(self.actor, record)
+                if tokens is None:
+                    counts["dropped_too_long"] += 1
+                else:
+                    encoded.append(tokens)
+        folder.write_lines(self.iteration_folder(iteration) / "data.jsonl", records)
+        return encoded
+
+    def make_examples(
+        self, name: str, trees: Sequence[Tree], iteration: int
+    ) -> tuple[list[Example], dict[str, Any]]:
+        """Return what the method learns from the trees of one world, and the figures of a row."""
+        method = self.config.method
+        settings = self.config.critique_settings(iteration)
+        rng = derive(self.config, iteration, f"splice {name}")
+        if method == "eto":
+            preferences = critique.preference_examples(trees, settings, rng)
+            return preferences, {**NO_DATA, "counts": {}}
+        if method == "optimal":
+            goods = critique.good_examples(trees, settings, rng)
+            return goods, {**NO_DATA, "counts": {}}
+        revisions = critique.criticise(self.actor, trees, self.worlds[name], settings, rng)
+        goods = critique.good_examples(trees, settings, rng)
+        return [*revisions.examples, *goods], revisions.figures()
+
+    def fine_tune(self, examples: list[Any], iteration: int) -> None:
+        """Phase II: train on all agent data so far, mixed with general data; ETO on its pairs."""
+        if self.config.method == "eto":
+            pairs = with_reference(self.actor, examples)
+            self.train_on([Source(pairs, 1.0)], iteration)
+            return
+        self.agent_data += examples
+        eta = self.config.eta
+        general = [replace(source, share=(1 - eta) * source.share) for source in self.general]
+        self.train_on([Source(self.agent_data, eta), *general], iteration)
+
+    def train_on(self, sources: Sequence[Source], iteration: int) -> None:
+        """Train on a mix from the present weights, in iteration 0 for the warm-up."""
+        config = self.config
+        steps = config.steps if iteration else config.warmup_steps
+        mix = Mix(sources, derive(config, iteration, "batches"))
+        self.tokens = 0
+        if not mix.sources or not steps:
+            return
+        seed = derive(config, iteration, "dropout").getrandbits(32)
+        torch.manual_seed(seed)  # dropout knows no other generator
+        objective: Objective = imitation
+        if config.method == "eto" and iteration:
+            objective = functools.partial(preference, dpo_beta=config.dpo_beta)
+        self.tokens = fine_tune(
+            self.actor,
+            draw_batches(mix, steps, config.batch_size, config.micro_batch),
+            steps=steps,
+            lr=config.lr if iteration else config.warmup_lr,
+            objective=objective,
+            label=f"training, iteration {iteration}",
+        )
+
+    def evaluate(self, iteration: int) -> None:
+        """Play the held-out tasks; write rows, episodes and the checkpoint, and print the table."""
+        of_run = {"method": self.config.method, "iteration": iteration}
+        rows = []
+        for exam in self.exams:
+            play_figures, self.trajectories = measure(self.actor, exam, self.config.rollouts)
+            of_exam = {"env": exam.name, "split": self.config.eval_split, "seed": self.config.seed}
+            seconds = round(time.perf_counter() - self.started_at, 1)
+            spent = {"trained_tokens": self.tokens, "seconds": seconds}
+            data_figures = self.data_figures[exam.name]
+            rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})
+            for played in self.trajectories:
+                result = {"task": played.task, "score": played.score, "steps": len(played.steps)}
+                self.episodes.append({**of_run, **of_exam, **result})
+        if len(rows) > 1:
+            rows.append(average(rows))
+        self.rows += rows
+        path = self.iteration_folder(iteration)
+        folder.write_lines(path / "metrics.json", [{"rows": rows}])
+        folder.write_lines(self.out / "results.jsonl", self.rows)
+        folder.write_lines(self.out / "episodes.jsonl", self.episodes)
+        self.actor.save(path / "model")
+        last = iteration == self.config.iterations
+        print(table(self.rows if last else rows, COLUMNS), flush=True)
+
+
+def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
+    """Draw the held-out tasks of one world; they are the same in every iteration and method."""
+    tasks = make().tasks(config.eval_split)
+    count = min(config.eval_tasks, len(tasks))
+    return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))
+
+
+def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor:
+    """Return the actor that a run begins with, from a folder or new; raises `UserError`."""
+    device = pick_device(config.device)
+    if config.model:
+        actor = Actor.load(config.model, device, config.dtype, config.max_new_tokens)
     else:
-        examples += critique.good_examples(trees, alpha, config.pairs, rng, iteration)
-    found["counts"] |= Counter(example["kind"] for example in examples)
-    dialogues = [[e[key] for key in ("messages", "rejected") if key in e] for e in examples]  # two in a pair of ETO
-    found["counts"]["dropped_too_long"] = sum(len(encode(actor, both)) < len(both) for both in dialogues)
-    return trees, examples, found
-
-
-def train_on(config: Config, actor: Actor, mix: Sequence[Source], steps: int, iteration: int) -> int:
-    """Phase II: fine-tune on sources by share, the share of an empty one going to the others; the tokens processed."""
-    mix = [(source, share) for source, share in mix if source and share]
-    if not mix or not steps:
-        return 0
-    torch.manual_seed(derive(config, iteration, "dropout").getrandbits(32))  # dropout knows no other generator
-    batches = draw_batches(mix, steps, config.batch_size, config.micro_batch, derive(config, iteration, "batches"))
-    prefers = config.method == "eto" and iteration
-    objective = functools.partial(preference, dpo_beta=config.dpo_beta) if prefers else imitation
-    lr = config.lr if iteration else config.warmup_lr
-    return fine_tune(actor, batches, steps, lr, f"training, iteration {iteration}", objective)
+        actor = make_tiny_actor(config, worlds, device)
+    if config.warmed:
+        vocabulary = actor.tokenizer.get_vocab()  # all that the new model is needed for
+        actor = Actor.load(config.warmed, device, config.dtype, config.max_new_tokens)
+        if actor.tokenizer.get_vocab() != vocabulary:
+            problem = f"knows other words; name a model of --env {config.env}"
+            raise UserError(f"--warmed {config.warmed}: {problem}")
+    actor.model.to(getattr(torch, config.dtype))
+    if config.lookback:  # words stay as drawn, so that what one name teaches holds for all
+        actor.model.get_input_embeddings().requires_grad_(False)
+    return actor
 
 
 # --- what a person reads
 
-COLUMNS = {  # heading -> (field of a row, factor, decimals)
-    "iter": ("iteration", 1, 0), "score": ("score", 100, 1), "success": ("success", 100, 1),
-    "recovery": ("recovery", 100, 1), "loops": ("loops", 100, 1), "rev.length": ("revision_length", 1, 2),
-    "judge exact": ("first_error_exact", 100, 1), "false alarms": ("false_alarms", 100, 1),
-    "executable": ("executable_share", 100, 1), "seconds": ("seconds", 1, 0),
-}
+
+COLUMNS = (  # scores and shares are times 100, as in the paper
+    Column("iter", "iteration"),
+    Column("score", "score", 100, 1),
+    Column("success", "success", 100, 1),
+    Column("recovery", "recovery", 100, 1),
+    Column("loops", "loops", 100, 1),
+    Column("rev.length", "revision_length", 1, 2),
+    Column("judge exact", "first_error_exact", 100, 1),
+    Column("false alarms", "false_alarms", 100, 1),
+    Column("executable", "executable_share", 100, 1),
+    Column("seconds", "seconds"),
+)
 
 
-def average(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The row `average`: every figure's mean over the worlds that have it."""
+def average(rows: Sequence[Row]) -> Row:
+    """Return the row `average`: every figure's mean over the worlds that have it."""
+    alike = ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds")
     combined = dict(rows[-1], env="average", tasks=sum(row["tasks"] for row in rows))
-    for key, value in combined.items():
-        if key not in ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds"):
-            numbers = [row[key] for row in rows if isinstance(row[key], int | float)]
-            combined[key] = None if isinstance(value, dict) else critique.mean(numbers)
+    for name, value in combined.items():
+        if name in alike:
+            continue
+        numbers = [row[name] for row in rows if isinstance(row[name], int | float)]
+        combined[name] = None if isinstance(value, dict) else mean(numbers)
     return combined
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as one aligned table; scores and shares times 100, as in the paper."""
-    width = max(len("world"), *(len(row["env"]) for row in rows))
-    lines = [f"{'world':{width}}" + "".join(f"{heading:>13}" for heading in COLUMNS)]
-    for row in rows:
-        values = [(row.get(key), factor, decimals) for key, factor, decimals in COLUMNS.values()]
-        cells = ["-" if value is None else f"{factor * value:.{decimals}f}" for value, factor, decimals in values]
-        lines.append(f"{row['env']:{width}}" + "".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(lines)
-
-
 def revised_episode(trajectories: Sequence[Trajectory]) -> str:
-    """One held-out episode in which the agent noticed a mistake, as text: the best scored, then the shortest."""
-    revised = [t for t in trajectories if any(step.action == REVISE for step in t.steps)]
+    """Return one held-out episode with a revision, as text: the best scored, then the shortest."""
+    revised = [played for played in trajectories if REVISE in played.actions]
     if not revised:
         return "No held-out episode of the last evaluation holds a revision."
-    best = min(revised, key=lambda t: (-t.score, len(t.steps)))
-    return f"A held-out episode that the agent revised (task {best.task}, score {best.score:.2f}):\n{show(best)}"
+    best = min(revised, key=lambda played: (-played.score, len(played.steps)))
+    title = "A held-out episode that the agent revised"
+    return f"{title} (task {best.task}, score {best.score:.2f}):\n{transcript(best)}"
 
 
 # --- the command line
 
-def check(config: Config) -> list[float]:
-    """Alpha for each iteration; raises `UserError` for a value that cannot be used, naming its flag."""
-    for field, allowed in CHOICES.items():
-        if getattr(config, field) not in allowed:
-            raise UserError(f"{flag(field)} {getattr(config, field)}: must be one of {', '.join(allowed)}")
-    try:
-        alphas = [float(part) for part in config.alpha.split(",")]
-    except ValueError:
-        raise UserError(f"--alpha {config.alpha}: must be numbers in [0, 1], separated by commas") from None
-    numbers = [(field.name, getattr(config, field.name)) for field in dataclasses.fields(Config) if field.type != "str"]
-    for field, value in [*numbers, *(("alpha", alpha) for alpha in alphas)]:
-        low, high = LIMITS.get(field, (1, math.inf))
-        if not low <= value <= high or value == math.inf:
-            ends = "on" if high == math.inf else f"to {high}"
-            raise UserError(f"{flag(field)} {value}: must be a number from {low} {ends}")
+
+def check(config: Config) -> None:
+    """Raise `UserError` for a value that cannot be used, naming its flag."""
+    command_line.check(config)
+    config.alphas()
     if config.model and (config.method == "bc" or config.warmed):
-        raise UserError("--method bc and --warmed need the warm-up data of --tiny, and there is none with --model")
+        problem = "need the warm-up data of --tiny, and there is none with --model"
+        raise UserError(f"--method bc and --warmed {problem}")
     if config.width % 32 and config.width not in (8, 16):
-        raise UserError(f"--width {config.width}: must be 8, 16 or a multiple of 32, the width of an attention head")
-    if len(alphas) not in (1, config.iterations) and len(alphas) < config.iterations:
-        raise UserError(f"--alpha {config.alpha}: give one value, or one for each of {config.iterations} iterations")
-    return alphas * config.iterations if len(alphas) == 1 else alphas
-
-
-def flag(field: str) -> str:
-    """The command-line name of a field of `Config`."""
-    return "--" + field.replace("_", "-")
-
-
-def pick_device(name: str) -> str:
-    """The device to compute on; `auto` takes a GPU if there is one.  Raises `UserError` for one that is not there."""
-    there = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
-    if name not in ("auto", *there):
-        raise UserError(f"--device {name}: this machine has none; use --device cpu")
-    return there[0] if name == "auto" else name
-
-
-def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write records as JSON, one a line; the file appears when it is whole."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
-    part.replace(path)
-
-
-def save_whole(actor: Actor, folder: Path) -> None:
-    """Write a checkpoint beside its place and move it there once it is whole."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        actor.save(part)
-    except SafetensorError as error:  # how its writer tells of a full disk
-        raise OSError(None, str(error), str(folder)) from error
-    part.rename(folder)
+        remedy = "must be 8, 16 or a multiple of 32, the width of an attention head"
+        raise UserError(f"--width {config.width}: {remedy}")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
-    """The configuration: the defaults of `Config`, then the preset of `--tiny`, then the flags given."""
+    """Return the configuration: defaults, then the preset of `--tiny`, then the flags given.
 
-    def fail(message: str) -> None:
-        raise UserError(f"{message}; train.py --help lists the flags")
-
-    helps = dict(re.findall(r"^    (\w+): \w+ = .*?  # (.*)$", inspect.getsource(Config), re.MULTILINE))
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--tiny", action="store_true", help="train a tiny model from nothing; any flag overrides")
-    types = {"str": str, "int": int, "float": float}
-    for field in dataclasses.fields(Config):
-        text = f"{helps[field.name]} (default {field.default!r})".replace("%", "%%")
-        parser.add_argument(flag(field.name), type=types[field.type], default=argparse.SUPPRESS, help=text)
-    parser.error = fail
+    Raises `UserError` for a command line that makes no sense.
+    """
+    parser = command_line.parser(Config, "train.py", __doc__.split("\n")[0])
+    what = "train a tiny model from nothing; any flag overrides"
+    parser.add_argument("--tiny", action="store_true", help=what)
     given = vars(parser.parse_args(arguments))
     tiny = given.pop("tiny")
     if not tiny and "model" not in given:
-        raise UserError("name a checkpoint with --model FOLDER, or use --tiny to train a tiny model from nothing")
-    env = given.get("env", "lab")
-    preset = TINY | TINY_FOR.get("several" if "," in env else env.partition(":")[0], {}) if tiny else {}
+        remedy = "or use --tiny to train a tiny model from nothing"
+        raise UserError(f"name a checkpoint with --model FOLDER, {remedy}")
+    preset: dict[str, Any] = {}
+    if tiny:
+        env = given.get("env", "lab")
+        world = "several" if "," in env else env.partition(":")[0]
+        preset = TINY | PRESETS.get(world, {})
     return Config(**(preset | given))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one configuration; the exit status.  A user's mistake is one sentence on standard error and status 2."""
+    """Carry out one command line; return the exit status.
+
+    A user's mistake is one sentence on standard error and status 2.
+    """
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
     try:
         run(parse(arguments))
         return 0
     except UserError as error:
-        status, told = 2, error
+        status = 2
+        message = str(error)
     except OSError as error:  # a full disk, a folder that may not be written
-        status, told = 2, f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+        status = 2
+        message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
     except KeyboardInterrupt:
-        status, told = 130, "stopped; what was finished is in the folder of --out"
-    print(f"train.py: {told}", file=sys.stderr)
+        status = 130
+        message = "stopped; what was finished is in the folder of --out"
+    print(f"train.py: {message}", file=sys.stderr)
     return status
 
 

@@ -1,1 +1,1 @@
-"""Worlds and tools that need more than the core packages; envs imports one when its name is asked for."""
+"""Commands on top of the method: showing, reproducing, tables; no part of the method itself."""

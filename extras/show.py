@@ -1,111 +1,278 @@
-"""Every module shows itself: what `python envs.py`, `agent_r.py CHECKPOINT`, `mcts.py` and `critique.py` print.
+"""What the modules show of themselves, in seconds and without training.
 
-Seconds each, no training needed unless a checkpoint is named.  `command` runs one of the functions as a program.
+    python -m extras.show play [WORLD] [TASK]     lists the worlds, or lets you play a task by hand
+    python -m extras.show search [WORLD]          searches one task and prints the tree
+    python -m extras.show revision [WORLD]        prints a failure, its verdicts and its revision
+    python -m extras.show watch CHECKPOINT        lets a trained agent play a test task
+
+WORLD is a name that `train.py --env` takes.  Only `watch` needs a model, such as the folder
+iteration-3/model of a run.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import inspect
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-import agent_r
 import mcts
-from agent_r import BAD, GOOD, REVISE, Actor, Dialogues, Episode, Step, play
+from agent_r import BAD, GOOD, REVISE, Actor, Episode, Start, Step, Trajectory, play, transcript
 from critique import REVISION_THOUGHTS, verified_splice
-from envs import BUILT_IN, EXTRAS, UserError, first_error, make_world
+from engine import UserError
+from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
+from envs import WORLD_MODULES, World, first_error, make_world
+from mcts import SearchSettings, Tree
+
+PROGRAM = "python -m extras.show"
+READY = ("lab", "shop", "craft")  # worlds that need nothing else, and know right from wrong
 
 
-def command(function: Callable[..., None], words: Sequence[str] | None = None) -> int:
-    """Run a function as a program, its parameters the arguments; a user's mistake is one sentence and status 2."""
-    parser = argparse.ArgumentParser(description=function.__doc__)
-    for name, parameter in inspect.signature(function).parameters.items():
-        is_flag, must = parameter.kind is parameter.KEYWORD_ONLY, parameter.default is parameter.empty
-        optional = {} if is_flag or must else {"nargs": "?"}
-        parser.add_argument(f"--{name}" if is_flag else name, default=parameter.default, **optional)
+# --- play
+
+
+def list_worlds() -> None:
+    """Print every world's name, and what can be played there."""
+    for name in READY:
+        world = make_world(name)()
+        print(f"{name}: {world.__doc__.splitlines()[0]}")
+        print(f"    for example {world.tasks('test')[0]}")
+    others = [name for name in WORLD_MODULES if name not in READY]
+    print(f"{', '.join(others)}: see worlds/")
+    print("module:Class: a world of your own")
+
+
+def play_by_hand(world_name: str, task: str) -> None:
+    """Let a person play a task, by default the first test task; an empty line ends it.
+
+    Without a name of a world the worlds are listed.
+    """
+    if not world_name:
+        list_worlds()
+        return
+    world = make_world(world_name)()
+    task = task or world.tasks("test")[0]
+    observation, info = world.reset(options={"task": task})
+    print(info["instruction"])
+    print(observation)
+    over = False
+    while not over:
+        action = input("> ").strip()
+        if not action:
+            break
+        observation, _, terminated, truncated, info = world.step(action)
+        over = terminated or truncated
+        end = "the end, " if over else ""
+        print(f"{observation}  [{end}score {info['score']:.2f}]")
+
+
+# --- search
+
+
+class Chance(Dialogues):
+    """Conversations about one world, in which an actor says at random what one might try in it."""
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        contexts: Sequence[Sequence[int]],
+        *,
+        world: World,
+        rng: random.Random,
+    ) -> None:
+        super().__init__(speaker, contexts)
+        self.world = world
+        self.rng = rng
+
+    def replies(self, sampling: Sampling = GREEDY) -> list[str]:  # noqa: ARG002, chance is chance
+        """Return one of the world's choices for each row, all in the state that it is in now."""
+        choices = self.world.choices()
+        return [f"Action: {self.rng.choice(choices)}" for _ in self.mask]
+
+
+def search_one(world_name: str) -> None:
+    """Search the first training task of a world by a random policy, and print the tree."""
+    world = make_world(world_name)()
+    if not has_choices(world):
+        problem = "does not know what one might sensibly try in it"
+        raise UserError(f"{world_name} {problem}; lab, shop and craft do")
+    actor = Actor.tiny(world.words)  # reads, but is never asked what to say
+    actor.start = functools.partial(Chance, actor.speaker, world=world, rng=random.Random(0))
+    settings = SearchSettings(simulations=12, branch=4, max_depth=8)
+    sampling = Sampling(1.0, torch.Generator())
+    tasks = world.tasks("train")[:1]
+    (tree,) = mcts.search(actor, lambda: world, tasks, settings, sampling)
+    print(outline(tree))
+
+
+def has_choices(world: World) -> bool:
+    """Whether the world says what one might sensibly try in it."""
+    return type(world).choices is not World.choices
+
+
+def outline(tree: Tree) -> str:
+    """Return the visited part of a tree as indented text.
+
+    A line shows a node's action, its observation, its visits N and its mean value Q.
+    """
+    lines = [f"{tree.task}: {tree.instruction} {tree.observation}"]
+    for node in tree.root.walk():
+        if node.step is None or node.visits == 0:
+            continue
+        margin = "  " * len(node.path())
+        action = node.step.action or "(no action)"
+        values = f"N={node.visits} Q={node.q:.2f}"
+        end = f"  [ends, score {node.step.score:.2f}]" if node.done else ""
+        lines.append(f"{margin}{action} -> {node.step.observation}  {values}{end}")
+    return "\n".join(lines)
+
+
+# --- revision
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A failed episode, its first error, and the revision that the world carries out."""
+
+    failure: Trajectory
+    error: int
+    revision: Trajectory
+
+
+def revise_one(world_name: str) -> None:
+    """Print a failed episode, judged by the truth, and its revision, what is learned marked `*`."""
+    world = make_world(world_name)()
+    if not (world.has_expert and has_choices(world)):
+        problem = "cannot tell right from wrong at every step"
+        raise UserError(f"{world_name} {problem}; lab, shop and craft can")
+    mended = mended_failure(world, world.tasks("test")[0])
+    if mended is None:
+        raise UserError(f"{world_name} let nothing fail that could be mended")
+    failure = mended.failure
+    print(f"A failed episode (score {failure.score:.2f}), judged by the truth:")
+    print(failure.opening)
+    for t, step in enumerate(failure.steps):
+        if t < mended.error:
+            verdict = GOOD
+        elif t == mended.error:
+            verdict = f"{BAD}, the first error"
+        else:
+            verdict = "not judged"
+        print(f"  {step.reply}")
+        print(f"    {step.observation}  [{verdict}]")
+    revision = mended.revision
+    print(f"\nIts revision (score {revision.score:.2f}); only what is marked * is learned:")
+    print(transcript(revision, lambda step: step.learned))
+
+
+def mended_failure(world: World, task: str) -> Mended | None:
+    """Return a failed episode that begins with a good step and can be mended; None without one."""
+    world.reset(options={"task": task})
+    way = [Step(f"Action: {action}", action, "", 0.0) for action in world.expert()]
+    good = Episode(world, task, way).trajectory
+    for seed in range(1000):
+        failure = chance_episode(world, task, random.Random(seed))
+        error = first_error(world, task, failure.actions)
+        if failure.score == 1.0 or not error:
+            continue
+        revision = verified_splice(world, failure, [good], error, REVISION_THOUGHTS[0])
+        if revision:
+            return Mended(failure, error, revision)
+    return None
+
+
+def chance_episode(world: World, task: str, rng: random.Random) -> Trajectory:
+    """Return an episode of eight random actions, the expert's four times as likely as any other."""
+    episode = Episode(world, task, max_depth=8)
+    while not episode.done:
+        choices = list(world.choices())
+        way = world.expert()
+        if way:
+            choices += 4 * [way[0]]
+        episode.act(f"Action: {rng.choice(choices)}")
+    return episode.trajectory
+
+
+# --- watch
+
+
+def watch(checkpoint: str, env: str, task: str) -> None:
+    """Let a trained agent play a task, by default the first test task; its revisions are marked."""
+    disable_progress_bar()  # loading a small model is no news
+    make = make_world(env)
+    actor = Actor.load(checkpoint)
+    task = task or make().tasks("test")[0]
+    (trajectory,) = play(actor, make, [Start(task)], batch_size=1)
+    print(transcript(trajectory, lambda step: step.action == REVISE))
+    print(f"task {trajectory.task}, score {trajectory.score:.2f}")
+
+
+# --- the command line
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one sentence, where argparse prints its usage as well."""
+
+    def error(self, message: str) -> None:
+        """Raise `UserError`."""
+        raise UserError(f"{message}; {self.prog} --help lists what it takes")
+
+
+def command_parser() -> Parser:
+    """Return a parser of the four commands; `function` of what it parses carries one out."""
+    parser = Parser(PROGRAM, description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    summary = "list the worlds, or play a task of one by hand"
+    command = commands.add_parser("play", help=summary, description=play_by_hand.__doc__)
+    command.add_argument("world_name", metavar="WORLD", nargs="?", default="")
+    command.add_argument("task", metavar="TASK", nargs="?", default="")
+    command.set_defaults(function=play_by_hand)
+
+    summary = "search one task and print the tree with visits and values"
+    command = commands.add_parser("search", help=summary, description=search_one.__doc__)
+    command.add_argument("world_name", metavar="WORLD", nargs="?", default="lab")
+    command.set_defaults(function=search_one)
+
+    summary = "print a failed episode, its verdicts and its revision"
+    command = commands.add_parser("revision", help=summary, description=revise_one.__doc__)
+    command.add_argument("world_name", metavar="WORLD", nargs="?", default="lab")
+    command.set_defaults(function=revise_one)
+
+    summary = "let a trained agent play; its revisions are marked"
+    command = commands.add_parser("watch", help=summary, description=watch.__doc__)
+    command.add_argument("checkpoint", metavar="CHECKPOINT")
+    command.add_argument("--env", metavar="WORLD", default="lab")
+    command.add_argument("--task", metavar="TASK", default="")
+    command.set_defaults(function=watch)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command, or list the commands if none is named; return the exit status.
+
+    A user's mistake is one sentence on standard error and status 2.
+    """
+    parser = command_parser()
     try:
-        function(**vars(parser.parse_args(words)))
+        options = vars(parser.parse_args(arguments))
+        function = options.pop("function", parser.print_help)
+        function(**options)
     except UserError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except (EOFError, KeyboardInterrupt):
         print()
-    except BrokenPipeError:  # `python mcts.py | head` has read enough; what is left goes nowhere, also at exit
+    except BrokenPipeError:  # `| head` has read enough; what is left goes nowhere, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def play_by_hand(world: str = "", task: str = "") -> None:
-    """List the worlds, or play a task of one by hand; an empty line ends it."""
-    if not world:
-        for name, made in BUILT_IN.items():
-            print(f"{name}: {made.__doc__.splitlines()[0]}\n    for example {made().tasks('test')[0]}")
-        print(f"{', '.join(EXTRAS)}: see extras/\nmodule:Class: a world of your own")
-        return
-    played = make_world(world)()
-    observation, info = played.reset(options={"task": task or played.tasks("test")[0]})
-    print(f"{info['instruction']}\n{observation}")
-    over = False
-    while not over and (action := input("> ").strip()):
-        observation, _, terminated, truncated, info = played.step(action)
-        over = terminated or truncated
-        print(f"{observation}  [{'the end, ' if over else ''}score {info['score']:.2f}]")
-
-
-def watch(checkpoint: str, *, env: str = "lab", task: str = "") -> None:
-    """Let the agent in the folder CHECKPOINT play a test task; its revisions are marked."""
-    disable_progress_bar()  # loading a small model is no news
-    make = make_world(env)
-    (played,) = play(Actor.load(checkpoint), make, [(task or make().tasks("test")[0], ())], batch_size=1)
-    print(agent_r.show(played, [step.action == REVISE for step in played.steps]))
-    print(f"task {played.task}, score {played.score:.2f}")
-
-
-def search_one(world: str = "lab") -> None:
-    """Search a task of WORLD and print what was visited; the actor says at random what one might sensibly try."""
-    state, rng = make_world(world)(), random.Random(0)
-    if not hasattr(state, "choices"):
-        raise UserError(f"{world} does not know what one might sensibly try in it; lab, shop and craft do")
-
-    class Chance(Dialogues):
-        def replies(self, temperature: float, generator: torch.Generator | None = None) -> list[str]:  # noqa: ARG002
-            return [f"Action: {rng.choice(state.choices())}" for _ in self.mask]  # the one episode is in this state
-
-    actor = Actor.tiny(state.words)
-    actor.start = functools.partial(Chance, actor)
-    sampling = (12, 4, 0.25, 1.0, torch.Generator())
-    (tree,) = mcts.search(actor, lambda: state, state.tasks("train")[:1], *sampling, max_depth=8)
-    print(mcts.show(tree))
-
-
-def revise_one(world: str = "lab") -> None:
-    """Print a failed episode of random choices, judged by the truth, and its revision, what is learned marked `*`."""
-    made = make_world(world)()
-    if not (hasattr(made, "expert") and hasattr(made, "choices")):
-        raise UserError(f"{world} cannot tell right from wrong at every step; lab, shop and craft can")
-    task, thought = made.tasks("test")[0], REVISION_THOUGHTS[0]
-    made.reset(options={"task": task})
-    good = Episode(made, task, [Step(f"Action: {action}", action, "", 0.0) for action in made.expert()]).trajectory
-    for seed in range(1000):  # until one fails, after a good step or more, and can be mended
-        rng, bad = random.Random(seed), Episode(made, task, limit=8)
-        while not bad.done:
-            bad.act(f"Action: {rng.choice([*made.choices(), *(made.expert() or ())[:1] * 4])}")
-        failed = bad.trajectory
-        error = first_error(made, task, [step.action for step in failed.steps])
-        kept = error and verified_splice(made, failed, [(good, good.learned())], error, thought)
-        if kept and failed.score < 1.0:
-            break
-    else:
-        raise UserError(f"{world} let nothing fail that could be mended")
-    print(f"A failed episode (score {failed.score:.2f}), judged by the truth:\n{failed.opening}")
-    for t, step in enumerate(failed.steps):
-        verdict = GOOD if t < error else f"{BAD}, the first error" if t == error else "not judged"
-        print(f"  {step.reply}\n    {step.observation}  [{verdict}]")
-    print(f"\nIts revision (score {kept[0].score:.2f}); only what is marked * is learned:\n{agent_r.show(*kept)}")
+if __name__ == "__main__":
+    sys.exit(main())

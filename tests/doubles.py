@@ -1,4 +1,4 @@
-"""Toy doubles: a corridor for a world, a script for an actor, and a tiny untrained actor over the lab's words."""
+"""Toy doubles: a corridor for a world, a script for an actor, and a tiny untrained actor."""
 
 import json
 import re
@@ -8,12 +8,14 @@ import torch
 import agent_r
 from agent_r import Actor, Episode
 from critique import REVISION_THOUGHTS
+from engine.dialogues import GREEDY
+from engine.tiny import TinyShape
 from envs import Lab, World
 from mcts import Node, Tree, backpropagate, graft
 
 
 class Corridor(World):
-    """Places 0 to 4 in a row.  Start at 2; place 0 is a pit and ends the episode at 0, place 4 ends it at 1."""
+    """Places 0 to 4 in a row, the start at 2: place 0 is a pit and ends at 0, place 4 ends at 1."""
 
     name = "corridor"
     step_limit = 6
@@ -27,21 +29,25 @@ class Corridor(World):
 
     def act(self, action):
         self.place += {"left": -1, "right": 1}.get(action, 0)
-        self.done, self.score = self.place in (0, 4), float(self.place == 4)
+        self.done = self.place in (0, 4)
+        self.score = float(self.place == 4)
         return f"place {self.place}."
 
 
 class ScriptedActor:
-    """Speaks by `speak(turns, copy, luck)`; to it, a whole turn is one token and its text is the token's id.
+    """Speaks by `speak(turns, copy, luck)`; to it, a whole turn is one token, the text itself.
 
-    `turns` are the texts of the dialogue so far, `copy` counts the rows above that hold the same dialogue (the
-    samples of one leaf), `luck` in [0, 1) is drawn from the generator (0 when greedy).
+    `turns` are the texts of the dialogue so far, `copy` counts the rows above that hold the same
+    dialogue (the samples of one leaf), `luck` in [0, 1) is drawn from the generator (0 when
+    greedy).
     """
 
     max_new_tokens = 1
 
     def __init__(self, speak, max_length=10**9):
-        self.speak, self.max_length, self.format = speak, max_length, self
+        self.speak = speak
+        self.max_length = max_length
+        self.format = self
 
     def opening(self, text):
         return [text]
@@ -55,19 +61,28 @@ class ScriptedActor:
     def start(self, contexts):
         return ScriptedDialogues(self, contexts)
 
+    def has_room(self, length):
+        return length + self.max_new_tokens <= self.max_length
+
 
 class ScriptedDialogues:
     """What `Dialogues` does, on lists of texts."""
 
     def __init__(self, actor, contexts):
-        self.actor, self.rows = actor, [list(row) for row in contexts]
+        self.actor = actor
+        self.rows = [list(row) for row in contexts]
 
-    def replies(self, temperature, generator=None):
-        before, said = list(map(tuple, self.rows)), []
+    def replies(self, sampling=GREEDY):
+        before = [tuple(turns) for turns in self.rows]
+        said = []
         for row, turns in enumerate(self.rows):
-            luck = torch.rand(1, generator=generator).item() if temperature else 0.0
-            said.append(self.actor.speak(list(turns), before[:row].count(before[row]), luck))
-            turns.append(said[-1])
+            luck = 0.0
+            if sampling.temperature:
+                luck = torch.rand(1, generator=sampling.generator).item()
+            copy = before[:row].count(before[row])
+            reply = self.actor.speak(list(turns), copy, luck)
+            said.append(reply)
+            turns.append(reply)
         return said
 
     def select(self, rows):
@@ -81,14 +96,15 @@ class ScriptedDialogues:
             turns += new
 
     def lengths(self):
-        return list(map(len, self.rows))
+        return [len(turns) for turns in self.rows]
 
 
 def lab_player(turns, copy, luck):
-    """Plays the lab not too badly, and judges by what an observation shows; both with their share of mistakes."""
+    """Plays the lab not too badly, and judges by what an observation shows; both err at times."""
     last = turns[-1]
     if turns[0].startswith("Judge"):
-        lost = re.search(r"(kitchen|garage|office|attic|study): .*, no |not ", last.rpartition("Observation:")[2])
+        seen = last.rpartition("Observation:")[2]
+        lost = re.search(r"(kitchen|garage|office|attic|study): .*, no |not ", seen)
         return f"Judgment: {'Bad' if lost else 'Good'}"
     thing, goal = re.match(r"the (\w+) is \w+\. put it in the (\w+)\.", turns[0]).groups()
     rooms = Lab.UP if "upstairs" in turns[0].partition("put")[0] else Lab.DOWN
@@ -104,12 +120,16 @@ def lab_player(turns, copy, luck):
     return f"Action: go {rooms[int(luck * 997) % len(rooms)]}"
 
 
-def tiny_actor(seed=0, **sizes):
-    """An untrained tiny actor that has the words of the lab, of the judge and of revisions."""
+def tiny_actor(seed=0, max_new_tokens=24, **sizes):
+    """An untrained tiny actor that has the words of the lab, of the judge and of revisions.
+
+    `sizes` are those of `TinyShape`.
+    """
     torch.manual_seed(seed)
-    phrases = [agent_r.JUDGE_PROMPT, agent_r.JUDGE_TURN, agent_r.NO_ACTION, agent_r.REVISE_ANSWER, *REVISION_THOUGHTS]
+    prompts = [agent_r.JUDGE_PROMPT, agent_r.JUDGE_TURN, agent_r.NO_ACTION, agent_r.REVISE_ANSWER]
     labels = "Thought: Action: revise Observation: Task: Log: Judgment: Good Bad Uncertain"
-    return Actor.tiny(" ".join([Lab.words, *phrases, labels]), **sizes)
+    text = " ".join([Lab.words, *prompts, *REVISION_THOUGHTS, labels])
+    return Actor.tiny(text, TinyShape(**sizes), max_new_tokens=max_new_tokens)
 
 
 def read_lines(path):

@@ -1,7 +1,8 @@
-"""AgentGym's servers, from the other side: a server of our own that answers as they do, and as they should not.
+"""AgentGym's servers, from the other side.
 
-Its environments are corridors: `right` leads from place 0 to place 3 and success, `left` of place 0 is a pit.  Each
-keeps what was done in it since its last reset, so a test can see that every action counted once.
+A server of our own answers as they do, and as they should not.  Its environments are corridors:
+`right` leads from place 0 to place 3 and success, `left` of place 0 is a pit.  Each keeps what was
+done in it since its last reset, so a test can see that every action counted once.
 """
 
 import contextlib
@@ -22,17 +23,19 @@ import pytest
 import torch
 from doubles import ScriptedActor, tiny_actor
 
-import mcts
 import train
-from agent_r import Episode, play
+from agent_r import Episode, Start, play
+from engine.dialogues import Sampling
 from envs import SPLITS, UserError
-from extras import agentgym
-from extras.agentgym import KINDS, Server, make_world
+from mcts import SearchSettings, search
+from worlds import agentgym
+from worlds.agentgym import KINDS, Server, make_world
 
 ROOT = Path(__file__).parent.parent
 WAY = ["right", "right", "right"]
 TIMEOUT = 0.4
-# kind -> what a request must hold besides the action: the key of the environment, then what a reset names
+# kind -> what a request must hold besides the action: the key of the environment, then what a
+# reset names
 FIELDS = {
     "textcraft": ("id", {"data_idx"}),
     "sciworld": ("id", {"data_idx"}),
@@ -54,7 +57,10 @@ class Environment:
 
 
 class Gym(ThreadingHTTPServer):
-    """A server of one kind.  `faults[path]` holds what goes wrong with the next requests, None for nothing."""
+    """A server of one kind.
+
+    `faults[path]` holds what goes wrong with the next requests, None for nothing.
+    """
 
     daemon_threads = True
     request_queue_size = 64
@@ -73,9 +79,18 @@ class Gym(ThreadingHTTPServer):
         key, told = FIELDS[self.kind]
         if path == "close" and self.kind in ("webshop", "alfworld"):
             return 404, {"detail": "Not Found"}
-        wanted = {"create": set(), "step": {key, "action"}, "reset": {key} | told, "close": {key}}.get(path)
+        wanted = {
+            "create": set(),
+            "step": {key, "action"},
+            "reset": {key} | told,
+            "close": {key},
+        }.get(path)
         types = {"action": str, "world_type": str}
-        if wanted is None or set(body) != wanted or any(type(v) is not types.get(k, int) for k, v in body.items()):
+        if (
+            wanted is None
+            or set(body) != wanted
+            or any(type(v) is not types.get(k, int) for k, v in body.items())
+        ):
             return 422, {"detail": [{"type": "missing", "loc": ["body"]}]}
         if path == "create":
             number = self.first + len(self.environments)
@@ -91,16 +106,31 @@ class Gym(ThreadingHTTPServer):
         if path == "reset":
             if body.get("world_type", "Text") != "Text":
                 return 200, {"error": "no such world_type"}
-            env.task, env.place, env.log = next(body[name] for name in told if name != "world_type"), 0, []
+            env.task = next(body[name] for name in told if name != "world_type")
+            env.place, env.log = 0, []
             seen = f"task {env.task}, place 0."
             if self.kind == "webshop":
                 return 200, [seen, None]
-            return 200, {"id": body[key], "observation": seen, "task_description": "walk.", "reward": 0, "done": False}
+            return 200, {
+                "id": body[key],
+                "observation": seen,
+                "task_description": "walk.",
+                "reward": 0,
+                "done": False,
+            }
         env.log.append(body["action"])
         env.place += {"left": -1, "right": 1}.get(body["action"], 0)
         won, seen = int(env.place == 3), f"place {env.place}."
-        score = {"sciworld": -100 if env.place < 0 else 33 * env.place + won, "babyai": 1.4 * won - (env.place < 0)}
-        answer = {"reward": won, "score": score.get(self.kind), "done": env.done, "available_actions": ["left"]}
+        score = {
+            "sciworld": -100 if env.place < 0 else 33 * env.place + won,
+            "babyai": 1.4 * won - (env.place < 0),
+        }
+        answer = {
+            "reward": won,
+            "score": score.get(self.kind),
+            "done": env.done,
+            "available_actions": ["left"],
+        }
         return 200, answer | {"state" if self.kind == "webshop" else "observation": seen}
 
 
@@ -141,9 +171,14 @@ class Answerer(BaseHTTPRequestHandler):
             answer = 200, answer[1].replace(b"place", b"palace")
         if fault in ("reset", "drop"):
             if fault == "reset":
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
             self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR) if fault == "drop" else self.connection.close()
+            if fault == "drop":
+                self.connection.shutdown(socket.SHUT_RDWR)
+            else:
+                self.connection.close()
             return
         with contextlib.suppress(OSError):
             self.reply(*answer, short=fault == "short")
@@ -167,7 +202,8 @@ def serve(monkeypatch):
     def start(kind):
         gym = Gym(kind)
         running.append(gym)
-        threading.Thread(target=gym.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        options = {"poll_interval": 0.01}
+        threading.Thread(target=gym.serve_forever, kwargs=options, daemon=True).start()
         return gym
 
     yield start
@@ -207,7 +243,12 @@ def test_an_episode_is_played_and_scored(serve, kind):
     gym = serve(kind)
     world = world_of(gym)
     partial = {"sciworld": [0.33, 0.66]}.get(kind, [0.0, 0.0])
-    expected = ["task 44, place 0.", ("place 1.", partial[0]), ("place 2.", partial[1]), ("place 3.", 1.0)]
+    expected = [
+        "task 44, place 0.",
+        ("place 1.", partial[0]),
+        ("place 2.", partial[1]),
+        ("place 3.", 1.0),
+    ]
     assert take(world, "44", WAY) == expected
     assert world.done
     assert played_in(gym, world) == WAY
@@ -233,12 +274,14 @@ def test_the_instruction_tells_the_actions_and_what_only_the_reset_describes(ser
 
 def test_actions_arrive_untouched(gym):
     world = world_of(gym)
-    take(world, "0", ["put X in/on Y; [é] \"'\\n\U0001f600 Action: </s>", "craft 1 a using 1 b, 2 c"])
-    assert played_in(gym, world) == ["put X in/on Y; [é] \"'\\n\U0001f600 Action: </s>", "craft 1 a using 1 b, 2 c"]
+    actions = ["put X in/on Y; [é] \"'\\n\U0001f600 Action: </s>", "craft 1 a using 1 b, 2 c"]
+    take(world, "0", actions)
+    assert played_in(gym, world) == actions
 
 
 def test_splits_are_disjoint_numbers_and_as_large_as_the_paper_s():
-    for kind, held_out in {"textcraft": 100, "sciworld": 200, "webshop": 200, "alfworld": 200, "babyai": 200}.items():
+    sizes = {"textcraft": 100, "sciworld": 200, "webshop": 200, "alfworld": 200, "babyai": 200}
+    for kind, held_out in sizes.items():
         world = make_world(f"{kind}@http://localhost:1")()
         splits = [list(world.tasks(split)) for split in SPLITS]
         names = [name for split in splits for name in split]
@@ -264,7 +307,7 @@ def test_a_task_that_is_none_is_told_without_asking(gym, task):
 
 def test_there_is_no_expert_and_copies_may_act_at_once():
     world = make_world("alfworld@http://localhost:1")()
-    assert not hasattr(world, "expert")
+    assert not world.has_expert
     assert world.parallel == 8
     assert (world.name, world.step_limit) == ("agentgym:alfworld", 30)
 
@@ -313,7 +356,7 @@ def test_a_free_environment_is_used_again_and_at_the_end_all_are_closed(gym):
 
 def test_environments_are_closed_when_python_ends(gym):
     lines = [
-        "from extras.agentgym import make_world",
+        "from worlds.agentgym import make_world",
         f"world = make_world('textcraft@{gym.url}')()",
         "world.reset(options={'task': '0'})",
     ]
@@ -378,7 +421,10 @@ def test_resets_of_many_threads_come_one_at_a_time(gym):
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        *(("textcraft", fault) for fault in ("slow", "late", "reset", "short", (500, b""), (502, b"<html>"))),
+        *(
+            ("textcraft", fault)
+            for fault in ("slow", "late", "reset", "short", (500, b""), (502, b"<html>"))
+        ),
         *((kind, fault) for kind in KINDS for fault in ("drop", "500 after")),
     ],
 )
@@ -393,7 +439,8 @@ def test_a_lost_step_is_played_again_from_a_new_environment(serve, kind, fault):
     assert gym.environments[world._env].task == 2
     abandoned, scored = gym.environments.values()
     assert gym.environments[world._env] is scored
-    assert abandoned.log == ["right", "left"][: 2 if isinstance(fault, str) and fault != "late" else 1]
+    carried_out = isinstance(fault, str) and fault != "late"
+    assert abandoned.log == (["right", "left"] if carried_out else ["right"])
     assert abandoned.closed == (kind not in ("webshop", "alfworld"))
 
 
@@ -418,7 +465,7 @@ def test_a_fault_while_playing_again_is_one_more_try(gym):
 def test_a_step_that_is_always_lost_ends_in_a_sentence(gym):
     world = world_of(gym)
     take(world, "2", ["right"])
-    gym.faults["step"] = ["500 after", None, "500 after", None, "500 after", None, "500 after", None, "500 after"]
+    gym.faults["step"] = [*["500 after", None] * 4, "500 after"]
     with pytest.raises(UserError) as told:
         world.step("right")
     assert str(told.value) == f"{gym.url} answered /step with status 500: crashed (tried 4 times)"
@@ -501,7 +548,8 @@ def test_a_number_given_twice_is_told(gym):
         take(world, "4", ["right"])
     gym.environments.clear()
     gym.first = 8  # the second world's
-    with pytest.raises(UserError, match=rf"{gym.url} was restarted: it gave environment 8 a second time"):
+    sentence = rf"{gym.url} was restarted: it gave environment 8 a second time"
+    with pytest.raises(UserError, match=sentence):
         worlds[0].step("right")
 
 
@@ -533,7 +581,11 @@ GOOD = {"observation": "here.", "reward": 0, "done": False}
         ("reset", b'{"observation": null}', "field 'observation'"),
         ("reset", b'["observation"]', "field 'observation'"),
         *(
-            ("step", json.dumps({k: v for k, v in GOOD.items() if k != field}).encode(), f"field '{field}'")
+            (
+                "step",
+                json.dumps({k: v for k, v in GOOD.items() if k != field}).encode(),
+                f"field '{field}'",
+            )
             for field in GOOD
         ),
         *(
@@ -595,7 +647,9 @@ def test_every_kind_has_fields_that_must_be_there(serve, kind, path, text, told)
         take(world_of(gym), "0", WAY)
 
 
-@pytest.mark.parametrize(("value", "score"), [(10**400, 1.0), (-(10**400), 0.0), (0.25, 0.25), (7, 1.0)])
+@pytest.mark.parametrize(
+    ("value", "score"), [(10**400, 1.0), (-(10**400), 0.0), (0.25, 0.25), (7, 1.0)]
+)
 def test_a_score_lies_between_0_and_1(gym, value, score):
     gym.faults["step"] = [(200, json.dumps(GOOD | {"reward": value}).encode())]
     assert take(world_of(gym), "0", ["right"])[-1] == ("here.", score)
@@ -606,7 +660,8 @@ def test_a_refusal_is_told_at_once_in_the_server_s_words(gym, status):
     gym.faults["step"] = [(status, b'{"detail":\n "a field is missing"}')]
     with pytest.raises(UserError) as told:
         take(world_of(gym), "0", WAY)
-    assert str(told.value) == f"{gym.url} answered /step with status {status}: " + '{"detail": "a field is missing"}'
+    words = '{"detail": "a field is missing"}'
+    assert str(told.value) == f"{gym.url} answered /step with status {status}: {words}"
     assert len(gym.environments) == 1
 
 
@@ -641,7 +696,8 @@ def test_nothing_that_listens_is_told(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(UserError, match=rf"{url} gave no answer to /create: .*refused.*tried 2 times"):
+    sentence = rf"{url} gave no answer to /create: .*refused.*tried 2 times"
+    with pytest.raises(UserError, match=sentence):
         make_world(f"textcraft@{url}")().reset(options={"task": "0"})
 
 
@@ -656,7 +712,11 @@ def test_a_server_that_never_answers_does_not_hang(serve):
 
 @pytest.mark.parametrize(
     ("greeting", "told"),
-    [(b"SSH-2.0-Server\r\n" + b"x" * 999, "SSH-2.0-Server"), (b"y" * 9_000 + b"\n", "y" * 150), (b"", "closed")],
+    [
+        (b"SSH-2.0-Server\r\n" + b"x" * 999, "SSH-2.0-Server"),
+        (b"y" * 9_000 + b"\n", "y" * 150),
+        (b"", "closed"),
+    ],
 )
 def test_what_is_no_web_server_is_told_on_one_line(monkeypatch, greeting, told):
     monkeypatch.setattr(Server, "waits", (0.01,))
@@ -667,7 +727,8 @@ def test_what_is_no_web_server_is_told_on_one_line(monkeypatch, greeting, told):
             connection = listener.accept()[0]
             with connection:
                 asked = b""
-                while not asked.endswith(b"{}"):  # all of it: to close before that would be another fault
+                # All of it is read: to close before that would be another fault.
+                while not asked.endswith(b"{}"):
                     asked += connection.recv(10_000)
                 connection.sendall(greeting)
 
@@ -689,9 +750,12 @@ def test_proxies_are_not_used(gym, monkeypatch):
 # --- the option
 
 
-@pytest.mark.parametrize("option", ["", "webshop2@http://localhost:1", "@http://localhost:1", "http://localhost:1"])
+@pytest.mark.parametrize(
+    "option", ["", "webshop2@http://localhost:1", "@http://localhost:1", "http://localhost:1"]
+)
 def test_another_kind_is_told_which_there_are(option):
-    with pytest.raises(UserError, match="agentgym:KIND@URL with KIND one of textcraft, sciworld, webshop, alfworld"):
+    sentence = "agentgym:KIND@URL with KIND one of textcraft, sciworld, webshop, alfworld"
+    with pytest.raises(UserError, match=sentence):
         make_world(option)
 
 
@@ -722,7 +786,8 @@ def test_a_url_that_is_not_plain_is_told_the_form_and_not_repeated(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost", "HTTPS://a-b.example:8443", "http://[::1]:80/v1/x_y/", "http://h/~a"]
+    "url",
+    ["http://localhost", "HTTPS://a-b.example:8443", "http://[::1]:80/v1/x_y/", "http://h/~a"],
 )
 def test_a_plain_url_is_taken(url):
     assert make_world(f"textcraft@{url}")().server.url == url.rstrip("/")
@@ -754,10 +819,11 @@ def test_an_agent_plays_searches_and_the_server_saw_every_action_once(serve, kin
     gym = serve(kind)
     gym.faults["step"] = [None, None, "drop", None, None, None, "500 after", None, None, (503, b"")]
     make, actor = make_world(f"{kind}@{gym.url}"), ScriptedActor(walker)
-    played = play(actor, make, [(task, ()) for task in ("1", "2", "3")], batch_size=2)
+    played = play(actor, make, [Start("1"), Start("2"), Start("3")], batch_size=2)
     assert [t.score for t in played] == [1.0] * 3
-    generator = torch.Generator().manual_seed(0)
-    trees = mcts.search(actor, make, ["4", "5"], 4, 3, 0.25, 1.0, generator, max_depth=6)
+    settings = SearchSettings(simulations=4, branch=3, max_depth=6)
+    sampling = Sampling(1.0, torch.Generator().manual_seed(0))
+    trees = search(actor, make, ["4", "5"], settings, sampling)
     nodes = [node for tree in trees for node in tree.root.walk() if node.step and node.done]
     assert any(node.step.score == 1.0 for node in nodes)
     for tree in trees:
@@ -785,7 +851,10 @@ def test_an_episode_ends_in_the_environment_that_holds_its_actions(gym):
 
 def told_by(capsys, tmp_path, *arguments):
     """The sentence with which the command refuses, having written nothing."""
-    settings = "--iterations 0 --warmup-steps 1 --warmup-tasks 2 --eval-tasks 2 --width 8 --layers 1 --device cpu"
+    settings = (
+        "--iterations 0 --warmup-steps 1 --warmup-tasks 2 --eval-tasks 2 --width 8 --layers 1"
+        " --device cpu"
+    )
     out = tmp_path / "out"
     status = train.main([*settings.split(), *arguments, "--out", str(out)])
     told = capsys.readouterr().err.strip()
@@ -802,7 +871,9 @@ def test_training_from_nothing_is_refused_as_there_is_no_expert(gym, capsys, tmp
     assert gym.requests == []
 
 
-@pytest.mark.parametrize("env", ["agentgym:", "agentgym:webarena@http://localhost:1", "agentgym:webshop"])
+@pytest.mark.parametrize(
+    "env", ["agentgym:", "agentgym:webarena@http://localhost:1", "agentgym:webshop"]
+)
 def test_an_option_of_the_wrong_form_is_told(capsys, tmp_path, env):
     assert "agentgym" in (told := told_by(capsys, tmp_path, "--tiny", "--env", env))
     assert "KIND@URL" in told or "http://HOST:PORT" in told
@@ -814,7 +885,8 @@ def test_a_server_that_is_not_there_is_told_by_its_url(capsys, tmp_path, monkeyp
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setattr(train.Actor, "load", lambda *_: tiny_actor())
-    settings = ["--iterations", "0", "--eval-tasks", "2", "--model", "there", "--out", str(tmp_path / "out")]
-    assert train.main(["--env", f"agentgym:textcraft@{url}", *settings]) == 2
+    settings = ["--iterations", "0", "--eval-tasks", "2", "--model", "there"]
+    out = str(tmp_path / "out")
+    assert train.main(["--env", f"agentgym:textcraft@{url}", *settings, "--out", out]) == 2
     told = capsys.readouterr().err.strip().split("\n")[-1]
     assert told.startswith(f"train.py: {url} gave no answer to /create")

@@ -1,4 +1,4 @@
-"""The command line: whatever is wrong is told in one sentence, and nothing is written or overwritten."""
+"""The command line: what is wrong is told in one sentence, and nothing is written over."""
 
 import contextlib
 import json
@@ -12,25 +12,33 @@ from pathlib import Path
 import pytest
 from doubles import read_lines
 from safetensors import SafetensorError
+from transformers import LlamaForCausalLM
 
 import train
 from agent_r import Actor
-from envs import Lab, UserError, World
-from train import write_lines
+from engine import UserError
+from engine import folder as run_folder
+from envs import Lab, World
 
-resource = pytest.importorskip("resource")  # Linux and macOS
+pytest.importorskip("resource")  # Linux and macOS
 
 # A run that is over in a moment, should it start at all.
 QUICK = shlex.split(
-    "--iterations 1 --tasks 2 --simulations 2 --branch 2 --steps 2 --warmup-steps 2 --warmup-tasks 4 --eval-tasks 2 "
-    "--width 8 --layers 1 --batch-size 256 --micro-batch 256 --device cpu"
+    "--iterations 1 --tasks 2 --simulations 2 --branch 2 --steps 2 --warmup-steps 2 "
+    "--warmup-tasks 4 --eval-tasks 2 --width 8 --layers 1 --batch-size 256 --micro-batch 256 "
+    "--device cpu"
 )
+
+
+BLINK = ("--tiny", "--env", "test_command_line:Blink")
 
 
 class Blink(World):
     """The smallest world: say `go` and win."""
 
-    name, step_limit, words = "blink", 2, "say go. well done. what now"
+    name = "blink"
+    step_limit = 2
+    words = "say go. well done. what now"
 
     def tasks(self, split):
         return [f"{split}-{number}" for number in range(4)]
@@ -50,11 +58,19 @@ class Blink(World):
         return ["go", "say"]
 
 
-class NoExpert(World):
+class NoExpert(Blink):
     """`Blink`, without anybody who knows the way."""
 
-    name, step_limit, words = "no expert", 2, Blink.words
-    tasks, begin, act = Blink.tasks, Blink.begin, Blink.act
+    name = "no expert"
+    expert = World.expert
+    choices = World.choices
+
+
+class NoChoices(Blink):
+    """`Blink`, with an expert, but without anybody who says what one might try."""
+
+    name = "no choices"
+    choices = World.choices
 
 
 class Unwritten(World):
@@ -80,7 +96,7 @@ class Plain:
 
 @pytest.fixture
 def refused(tmp_path, capsys):
-    """Run the command and expect one sentence, status 2 and nothing written; returns the sentence."""
+    """Run the command and return its sentence: status 2, and nothing is to be written."""
 
     def refuse(*arguments, out=None):
         before = everything(tmp_path)
@@ -104,7 +120,15 @@ def refused(tmp_path, capsys):
 
 def everything(folder):
     """Every path below a folder, with what the files hold."""
-    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+    contents = {}
+    for path in sorted(folder.rglob("*")):
+        contents[path] = path.read_bytes() if path.is_file() else None
+    return contents
+
+
+def write(path, content):
+    """Write bytes or a text."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 @pytest.fixture(scope="module")
@@ -122,36 +146,42 @@ def copy(model, folder, **files):
     for path in model.iterdir():
         content = files.get(path.name.replace(".", "_"), path.read_bytes())
         if content is not None:
-            (folder / path.name).write_bytes(content if isinstance(content, bytes) else content.encode())
+            write(folder / path.name, content)
     return folder
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# what works
+# --- what works
 
 
 def test_a_quick_run_of_ones_own_world_works(tmp_path, capsys):
-    assert train.main([*QUICK, "--tiny", "--env", "test_command_line:Blink", "--out", str(tmp_path / "a" / "b")]) == 0
+    out = tmp_path / "a" / "b"
+    assert train.main([*QUICK, *BLINK, "--out", str(out)]) == 0
     told = capsys.readouterr()
     assert "Traceback" not in told.err
     first = told.out.split("\n")[0]
     for setting in ("env=test_command_line:Blink", "steps=2", f"eta={train.TINY['eta']}", "seed=0"):
         assert setting in first.split(), "the resolved configuration is printed first"
-    rows = read_lines(tmp_path / "a" / "b" / "results.jsonl")
+    rows = read_lines(out / "results.jsonl")
     assert [row["iteration"] for row in rows] == [0, 1]
+
+
+def test_a_world_with_an_expert_but_without_choices_works(tmp_path):
+    arguments = [*QUICK, "--tiny", "--env", "test_command_line:NoChoices"]
+    assert train.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    rows = read_lines(tmp_path / "out" / "results.jsonl")
+    assert rows[0]["trained_tokens"] > 0, "it was warmed up"
+    assert {row["false_alarms"] is None for row in rows} == {False}, "the truth is known"
 
 
 def test_an_empty_folder_is_as_good_as_a_new_one(tmp_path):
     (tmp_path / "out").mkdir()
-    arguments = [*QUICK, "--iterations", "0", "--tiny", "--env", "test_command_line:Blink"]
+    arguments = [*QUICK, "--iterations", "0", *BLINK]
     assert train.main([*arguments, "--out", str(tmp_path / "out")]) == 0
 
 
 def test_the_script_itself_refuses_in_one_sentence(tmp_path):
-    script = Path(train.__file__)
-    done = subprocess.run(
-        [sys.executable, str(script), "--tiny", "--env", "moon"], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [sys.executable, str(Path(train.__file__)), "--tiny", "--env", "moon"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("train.py: --env moon: ")
@@ -168,8 +198,7 @@ def test_stopping_a_run_is_no_error_of_the_program(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("train.py: stopped")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# flags and values
+# --- flags and values
 
 
 def test_neither_tiny_nor_model_is_refused(refused):
@@ -201,19 +230,41 @@ def test_words_for_numbers_are_refused(refused):
 def test_argparse_too_complains_in_one_sentence(capsys):
     with pytest.raises((SystemExit, UserError)):
         train.parse(["--tiny", "--speed", "9"])
-    assert capsys.readouterr().err.strip().count("\n") == 0, "the sentence is lost below a list of all flags"
+    told = capsys.readouterr().err.strip()
+    assert "\n" not in told, "the sentence is lost below a list of all flags"
+
+
+OUT_OF_RANGE = {
+    "--method": ["dpo"],
+    "--splice": ["loose"],
+    "--device": ["tpu"],
+    "--dtype": ["int8"],
+    "--eval-split": ["dev"],
+    "--alpha": ["1.2", "0.5,-1", "high"],
+    "--beta": ["-0.1", "nan"],
+    "--eta": ["1.5", "nan"],
+    "--judge-share": ["2"],
+    "--c-uct": ["-1"],
+    "--seed": ["-1"],
+    "--max-depth": ["-1"],
+    "--iterations": ["-1"],
+    "--lr": ["0"],
+    "--temperature": ["0"],
+    "--width": ["12"],
+    "--layers": ["0"],
+    "--pairs": ["0"],
+    "--steps": ["0"],
+    "--tasks": ["0"],
+    "--branch": ["0"],
+    "--simulations": ["0"],
+    "--eval-tasks": ["0"],
+    "--batch-size": ["0"],
+    "--micro-batch": ["0"],
+}
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"),
-    [
-        *(("--method", "dpo"), ("--splice", "loose"), ("--device", "tpu"), ("--dtype", "int8")),
-        *(("--eval-split", "dev"), ("--micro-batch", "0"), ("--c-uct", "-1"), ("--seed", "-1"), ("--pairs", "0")),
-        *(("--max-depth", "-1"), ("--steps", "0"), ("--tasks", "0"), ("--eval-tasks", "0"), ("--simulations", "0")),
-        *(("--alpha", "1.2"), ("--alpha", "0.5,-1"), ("--alpha", "high"), ("--beta", "-0.1"), ("--beta", "nan")),
-        *(("--eta", "1.5"), ("--eta", "nan"), ("--judge-share", "2"), ("--lr", "0"), ("--temperature", "0")),
-        *(("--width", "12"), ("--layers", "0"), ("--iterations", "-1"), ("--batch-size", "0"), ("--branch", "0")),
-    ],
+    ("flag", "value"), [(flag, value) for flag, values in OUT_OF_RANGE.items() for value in values]
 )
 def test_values_out_of_range_are_refused_before_anything_is_made(refused, flag, value):
     told = refused("--tiny", flag, value)
@@ -230,8 +281,7 @@ def test_a_device_that_is_not_there_is_refused(refused, monkeypatch):
     assert "--device cuda" in refused("--tiny", "--device", "cuda")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# worlds
+# --- worlds
 
 
 @pytest.mark.parametrize("name", ["moon", "", "lab,moon", "lab,", "Lab", " lab"])
@@ -283,7 +333,7 @@ def test_a_world_without_training_tasks_is_refused(refused, patience):
 
 @pytest.fixture
 def patience():
-    """Three seconds at most for what must not go on for ever."""
+    """A minute at most for what must not go on for ever."""
 
     def late(*_):
         pytest.fail("this never ends")
@@ -295,8 +345,7 @@ def patience():
     signal.signal(signal.SIGALRM, before)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# recipes
+# --- recipes
 
 PLANKS = {
     "type": "minecraft:crafting_shapeless",
@@ -313,13 +362,13 @@ PLANKS = {
         ("list.json", "[1, 2]"),
         ("other.json", '{"title": "a poem"}'),
         ("bytes.json", b"\xff\xfe\x00"),
-        ("negative.json", json.dumps({**PLANKS, "result": {"item": "minecraft:planks", "count": -4}})),
+        ("negative.json", json.dumps(PLANKS).replace("4", "-4")),
     ],
 )
 def test_a_broken_recipe_file_is_named(refused, tmp_path, name, content):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "planks.json").write_text(json.dumps(PLANKS))
-    (tmp_path / "recipes" / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    write(tmp_path / "recipes" / name, content)
     assert name in refused("--tiny", "--env", "textcraft", "--recipes", tmp_path / "recipes")
 
 
@@ -339,8 +388,7 @@ def test_too_few_recipes_to_train_on_are_refused(refused, tmp_path, patience):
     assert "train" in told or "recipe" in told
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# models
+# --- models
 
 
 def test_a_model_folder_that_is_missing_or_holds_no_model_is_refused(refused, tmp_path):
@@ -359,9 +407,14 @@ def test_a_model_without_a_chat_template_is_refused(refused, model, tmp_path):
     assert "chat template" in told
 
 
-@pytest.mark.parametrize("template", ["{% for %}", "{{ messages[0]['content'] }}", "{{ no_such_function() }}", "text"])
-def test_a_chat_template_that_does_not_render_turn_by_turn_is_refused(refused, model, tmp_path, template):
-    assert "chat template" in refused("--model", copy(model, tmp_path / "model", chat_template_jinja=template))
+@pytest.mark.parametrize(
+    "template", ["{% for %}", "{{ messages[0]['content'] }}", "{{ no_such_function() }}", "text"]
+)
+def test_a_chat_template_that_does_not_render_turn_by_turn_is_refused(
+    refused, model, tmp_path, template
+):
+    folder = copy(model, tmp_path / "model", chat_template_jinja=template)
+    assert "chat template" in refused("--model", folder)
 
 
 @pytest.mark.parametrize("content", ["{", "", "[]", "{}", '{"model_type": "no such family"}'])
@@ -397,13 +450,18 @@ def test_code_that_comes_with_a_model_is_never_run_and_nobody_is_asked_whether_t
     settings = json.loads((model / (where.replace("_json", ".json"))).read_text())
     if where == "config_json":
         settings |= {"model_type": "stranger"}
-        settings["auto_map"] = {"AutoConfig": "stranger.Config", "AutoModelForCausalLM": "stranger.Model"}
+        settings["auto_map"] = {
+            "AutoConfig": "stranger.Config",
+            "AutoModelForCausalLM": "stranger.Model",
+        }
     else:
-        settings |= {"tokenizer_class": "Stranger", "auto_map": {"AutoTokenizer": [None, "stranger.Stranger"]}}
+        settings |= {
+            "tokenizer_class": "Stranger",
+            "auto_map": {"AutoTokenizer": [None, "stranger.Stranger"]},
+        }
     folder = copy(model, tmp_path / "model", **{where: json.dumps(settings)})
     (folder / "stranger.py").write_text(
-        f"open({str(tmp_path / 'executed')!r}, 'w').close()\n"
-        "raise RuntimeError('executed')\n"
+        f"open({str(tmp_path / 'executed')!r}, 'w').close()\nraise RuntimeError('executed')\n"
     )
     with contextlib.suppress(UserError):  # without its code, the model may be refused or be loaded
         Actor.load(folder)
@@ -411,18 +469,19 @@ def test_code_that_comes_with_a_model_is_never_run_and_nobody_is_asked_whether_t
     assert not asked, f"somebody was asked: {asked[0]}"
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# where the run is left
+# --- where the run is left
 
 
 def test_a_folder_that_holds_another_run_is_left_as_it_is(refused, tmp_path):
     (tmp_path / "out" / "iteration-0").mkdir(parents=True)
     (tmp_path / "out" / "results.jsonl").write_text('{"score": 1.0}\n')
-    told = refused("--tiny", "--env", "test_command_line:Blink")
+    told = refused(*BLINK)
     assert f"--out {tmp_path / 'out'}: something stands there already" in told
 
 
-def test_a_folder_that_holds_another_run_is_refused_before_any_data_is_made(refused, tmp_path, monkeypatch):
+def test_a_folder_that_holds_another_run_is_refused_before_any_data_is_made(
+    refused, tmp_path, monkeypatch
+):
     monkeypatch.setattr(train, "general_data", lambda *_: pytest.fail("the warm-up data was made"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.jsonl").write_text("{}\n")
@@ -431,38 +490,41 @@ def test_a_folder_that_holds_another_run_is_refused_before_any_data_is_made(refu
 
 def test_a_file_where_the_folder_should_be_is_left_as_it_is(refused, tmp_path):
     (tmp_path / "out").write_text("mine")
-    assert "--out" in refused("--tiny", "--env", "test_command_line:Blink")
+    assert "--out" in refused(*BLINK)
 
 
 def test_a_folder_that_cannot_be_made_is_told(refused, tmp_path):
     (tmp_path / "file").write_text("mine")
-    told = refused("--tiny", "--env", "test_command_line:Blink", out=tmp_path / "file" / "below")
+    told = refused(*BLINK, out=tmp_path / "file" / "below")
     assert str(tmp_path / "file") in told
 
 
 def test_a_file_is_whole_or_not_there(tmp_path):
     path = tmp_path / "results.jsonl"
-    write_lines(path, [{"row": 1}])
+    run_folder.write_lines(path, [{"row": 1}])
 
     def records():
         yield {"row": 2}
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        write_lines(path, records())
+        run_folder.write_lines(path, records())
     assert read_lines(path) == [{"row": 1}], "the file before stays until the next is whole"
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_file_under_a_name_of_its_own(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_told_and_leaves_no_half_file_under_a_name_of_its_own(
+    tmp_path, monkeypatch, capsys
+):
     def full(path, records):
         if path.name == "data.jsonl":
             path.with_name("data.jsonl.part").write_text('{"messages": [{"ro')
             raise OSError(28, "No space left on device")
         write_lines(path, records)
 
-    monkeypatch.setattr(train, "write_lines", full)
+    write_lines = run_folder.write_lines
+    monkeypatch.setattr(run_folder, "write_lines", full)
     out = tmp_path / "out"
-    assert train.main([*QUICK, "--tiny", "--env", "test_command_line:Blink", "--out", str(out)]) == 2
+    assert train.main([*QUICK, *BLINK, "--out", str(out)]) == 2
     lines = capsys.readouterr().err.strip().split("\n")
     assert lines[-1].startswith("train.py: ")
     assert "No space left on device" in lines[-1]
@@ -478,9 +540,22 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_told(model, tmp_path, cap
         (folder / "model.safetensors").write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr(train.Actor, "save", half_written)
+    monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", half_written)
     out = tmp_path / "out"
-    arguments = [*QUICK, "--env", "test_command_line:Blink", "--model", str(model), "--iterations", "0"]
-    assert train.main([*arguments, "--out", str(out)]) == 2
-    assert capsys.readouterr().err.strip().split("\n")[-1].startswith("train.py: ")
-    assert not (out / "iteration-0" / "model").exists(), "a half checkpoint stands where a whole one should"
+    arguments = ["--env", "test_command_line:Blink", "--model", str(model), "--iterations", "0"]
+    assert train.main([*QUICK, *arguments, "--out", str(out)]) == 2
+    sentence = capsys.readouterr().err.strip().split("\n")[-1]
+    assert sentence.startswith("train.py: ")
+    assert "No space left on device" in sentence
+    assert not (out / "iteration-0" / "model").exists(), "a half checkpoint where a whole should be"
+
+
+def test_what_a_stopped_run_left_half_written_is_written_anew(model, tmp_path):
+    actor = Actor.load(model)
+    (tmp_path / "model.part").mkdir()
+    (tmp_path / "model.part" / "leftover").write_text("half")
+    actor.save(tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert "leftover" not in names
+    assert not (tmp_path / "model.part").exists()

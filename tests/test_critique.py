@@ -1,41 +1,47 @@
-"""The critique: pairs, the first error, the splice and its flags, its check by replay, and the dataset's figures."""
+"""The critique: pairs, the first error, the splice, its check by replay, the dataset, figures."""
 
 import random
-import re
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
-from doubles import Corridor, ScriptedActor, episode, first_bad, grow, lab_player, tiny_actor
+from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_actor
 
-import agent_r
 import critique
 import envs
 import mcts
-from agent_r import Episode, Step, Trajectory
+from agent_r import REVISE, Episode, Start, Step, Trajectory, parse_action
 from critique import (
     CRITICS,
     REVISION_THOUGHTS,
-    Exam,
+    CritiqueSettings,
+    Example,
+    Pair,
+    Revisions,
     criticise,
-    demonstration,
+    errors_by_critic,
     execute,
+    failed_prefixes,
     find_first_errors,
     good_examples,
     judge_figures,
-    judged_episode,
-    measure,
+    learnable,
     pair_leaves,
     preference_examples,
-    revision_examples,
     shared_steps,
     splice,
+    transition_point,
     verified_splice,
 )
+from engine.dialogues import Sampling
 from envs import Lab
-from mcts import Node, Tree
+from mcts import Node, SearchSettings, Tree
+from worlds.craft import Craft
+from worlds.shop import Shop
 
-# Layout 0: lamp in the kitchen, cup in the garden, ball in the garage, ..., shoe in the bedroom, coin in the study.
+# Layout 0: lamp in the kitchen, cup in the garden, ball in the garage, ..., shoe in the bedroom,
+# coin in the study.
 CUP = "cup-pantry-hall-0"
 SOLVED = ["go garden", "take cup", "go pantry", "put cup"]
 BROKEN = ["go kitchen", "take lamp", "put lamp"]
@@ -48,82 +54,129 @@ def leaf_of(tree, *actions):
     return node
 
 
-def told(task, *actions):
+def trajectory_of(task, *actions):
     return episode(Lab, task, *actions).trajectory
 
 
+def learned_actions(trajectory):
+    return [step.action for step in trajectory.steps if step.learned]
+
+
+def unlearned_actions(trajectory):
+    return [step.action for step in trajectory.steps if not step.learned]
+
+
 def scored_tree(*scores):
-    """A tree whose leaves, one step below the root, have these scores; each is named by its place."""
+    """A tree whose leaves, one step below the root, have these scores and are named by place."""
     root = Node(expanded=True)
-    for i, score in enumerate(scores):
-        root.children[str(i)] = Node(root, Step(f"Action: {i}", str(i), "", score), done=True, visits=1)
+    for place, score in enumerate(scores):
+        step = Step(f"Action: {place}", str(place), "", score)
+        root.children[str(place)] = Node(root, step, done=True, visits=1)
     return Tree("task", "instruction", "observation", root)
 
 
-def pairs_of(tree, alpha, beta, pairs=100, seed=0):
+def pairs_of(tree, *, alpha, beta, pairs=100, seed=0):
     """The pairs as action of the bad leaf -> actions of its good leaves."""
-    paired = pair_leaves(tree, alpha, beta, pairs, random.Random(seed))
-    return {bad.step.action: [good.step.action for good in goods] for bad, goods in paired}
+    settings = CritiqueSettings(alpha, beta, pairs)
+    actions = {}
+    for pair in pair_leaves(tree, settings, random.Random(seed)):
+        actions[pair.bad.step.action] = [good.step.action for good in pair.goods]
+    return actions
 
 
 # --- pairs
 
 
 def test_the_shared_steps_of_two_leaves_are_those_of_one_and_the_same_node():
-    tree = grow(Lab, CUP, SOLVED, BROKEN, ["go garden", "take cup", "put cup"], ["go kitchen", "go garden", *SOLVED])
-    leaves = tree.leaves()
-    shared = [[shared_steps(a, b) for b in leaves] for a in leaves]
+    fatal = ["go garden", "take cup", "put cup"]
+    late = ["go kitchen", "go garden", *SOLVED]
+    leaves = grow(Lab, CUP, SOLVED, BROKEN, fatal, late).leaves()
+    shared = [[shared_steps(one, other) for other in leaves] for one in leaves]
     assert [leaf.step.action for leaf in leaves] == ["put cup", "put cup", "put lamp", "put cup"]
     assert shared == [[4, 2, 0, 0], [2, 3, 0, 0], [0, 0, 3, 1], [0, 0, 1, 6]]
 
 
 def test_the_same_actions_on_other_branches_are_not_shared():
-    tree = grow(Corridor, "test-0", ["left", "right", "right", "right"], ["stay", "right", "right"])
-    assert shared_steps(*tree.leaves()) == 0
+    one = ["left", "right", "right", "right"]
+    other = ["stay", "right", "right"]
+    assert shared_steps(*grow(Corridor, "test-0", one, other).leaves()) == 0
 
 
 def test_a_leaf_is_good_from_alpha_on():
-    assert pairs_of(scored_tree(0.0, 0.5, 0.75), alpha=0.5, beta=0.2) == {"0": ["1", "2"], "1": ["2"]}
-    assert pairs_of(scored_tree(0.0, 0.5, 0.75), alpha=0.51, beta=0.2) == {"0": ["2"], "1": ["2"]}
-    assert pairs_of(scored_tree(0.0, 0.5, 0.75), alpha=0.76, beta=0.2) == {}
+    tree = scored_tree(0.0, 0.5, 0.75)
+    assert pairs_of(tree, alpha=0.5, beta=0.2) == {"0": ["1", "2"], "1": ["2"]}
+    assert pairs_of(tree, alpha=0.51, beta=0.2) == {"0": ["2"], "1": ["2"]}
+    assert pairs_of(tree, alpha=0.76, beta=0.2) == {}
 
 
 def test_a_pair_needs_a_gap_above_beta_and_not_at_it():
     assert pairs_of(scored_tree(0.5, 0.75), alpha=0.5, beta=0.25) == {}
     assert pairs_of(scored_tree(0.5, 0.75), alpha=0.5, beta=0.24) == {"0": ["1"]}
-    assert pairs_of(scored_tree(0.75, 0.75), alpha=0.5, beta=0.0) == {}, "a leaf is not better than itself"
+    equals = pairs_of(scored_tree(0.75, 0.75), alpha=0.5, beta=0.0)
+    assert equals == {}, "a leaf is not better than itself"
 
 
 def test_the_good_leaf_with_the_deepest_shared_node_comes_first_and_ties_keep_their_order():
-    far, near = SOLVED, ["go kitchen", "go garden", "take cup", "go pantry", "put cup"]
+    far = SOLVED
+    near = ["go kitchen", "go garden", "take cup", "go pantry", "put cup"]
     other = ["go office", *SOLVED]
     bad = ["go kitchen", "go garden", "take cup", "put cup"]
     tree = grow(Lab, CUP, other, far, bad, near)
-    ((leaf, goods),) = pair_leaves(tree, 1.0, 0.2, 10, random.Random(0))
-    assert leaf is leaf_of(tree, *bad)
-    assert [shared_steps(leaf, good) for good in goods] == [3, 0, 0]
-    assert goods[1:] == [leaf_of(tree, *other), leaf_of(tree, *far)]
+    settings = CritiqueSettings(alpha=1.0, beta=0.2, pairs=10)
+    (pair,) = pair_leaves(tree, settings, random.Random(0))
+    assert pair.tree is tree
+    assert pair.bad is leaf_of(tree, *bad)
+    assert [shared_steps(pair.bad, good) for good in pair.goods] == [3, 0, 0]
+    assert pair.goods[1:] == [leaf_of(tree, *other), leaf_of(tree, *far)]
+    assert pair.shared == 3
 
 
 def test_at_most_so_many_pairs_are_drawn_each_bad_leaf_once_and_by_the_seed():
     tree = scored_tree(*[0.0] * 20, 1.0)
-    drawn = [[*pairs_of(tree, 0.5, 0.2, pairs=4, seed=seed)] for seed in range(10)]
-    assert all(len(set(bads)) == 4 for bads in drawn)
-    assert drawn == [[*pairs_of(tree, 0.5, 0.2, pairs=4, seed=seed)] for seed in range(10)]
-    assert len({tuple(bads) for bads in drawn}) > 5, "the pairs must be drawn, not taken from the front"
-    assert len(pairs_of(tree, 0.5, 0.2, pairs=100)) == 20
-    assert pairs_of(tree, 0.5, 0.2, pairs=0) == {}
+
+    def bads(seed):
+        return list(pairs_of(tree, alpha=0.5, beta=0.2, pairs=4, seed=seed))
+
+    draws = [bads(seed) for seed in range(10)]
+    assert all(len(set(draw)) == 4 for draw in draws)
+    assert draws == [bads(seed) for seed in range(10)]
+    different = {tuple(draw) for draw in draws}
+    assert len(different) > 5, "the pairs must be drawn, not taken from the front"
+    assert len(pairs_of(tree, alpha=0.5, beta=0.2, pairs=100)) == 20
+    assert pairs_of(tree, alpha=0.5, beta=0.2, pairs=0) == {}
 
 
 def test_an_episode_that_never_began_has_no_pairs():
     tree = Tree("task", "", "", Node(done=True, visits=3))
-    assert pair_leaves(tree, 0.0, 0.0, 5, random.Random(0)) == []
+    settings = CritiqueSettings(alpha=0.0, beta=0.0, pairs=5)
+    assert pair_leaves(tree, settings, random.Random(0)) == []
+
+
+# --- what is learned of a trajectory of the agent's own
+
+
+@pytest.mark.parametrize(
+    ("actions", "learned"),
+    [
+        ("left right", [True, True]),
+        ("left revise right", [False, True, True]),  # left was taken back
+        ("revise right", [True, True]),
+        ("right stay revise stay revise", [True, False, True, False, True]),
+        ("", []),
+    ],
+)
+def test_every_action_is_learned_but_those_that_the_agent_took_back(actions, learned):
+    trajectory = episode(Corridor, "test-0", *actions.split()).trajectory
+    marked = learnable(trajectory)
+    assert [step.learned for step in marked.steps] == learned
+    assert [message["loss"] for message in marked.messages()[1::2]] == learned
+    assert marked.actions == trajectory.actions
+    assert all(step.learned for step in trajectory.steps), "the one given stays as it was"
 
 
 # --- the first error
 
-
-@pytest.mark.parametrize(
+VERDICTS = pytest.mark.parametrize(
     ("verdicts", "error"),
     [
         (["Good", "Bad", "Good"], 1),
@@ -133,32 +186,49 @@ def test_an_episode_that_never_began_has_no_pairs():
         ([], None),
     ],
 )
+
+
+@VERDICTS
 def test_first_bad_action_ends_the_bad_segment(verdicts, error):
-    trajectory = Trajectory("task", "do it.", "a place.", [Step("Action: go", "go", "gone.", 0.0)] * len(verdicts))
-    actor = ScriptedActor(lambda turns, copy, luck: f"Judgment: {verdicts[len(turns) // 2]}")
-    assert find_first_errors(actor, [trajectory], [0]) == [error]
+    steps = [Step("Action: go", "go", "gone.", 0.0)] * len(verdicts)
+    trajectory = Trajectory("task", "do it.", "a place.", steps)
+
+    def speak(turns, copy, luck):
+        return f"Judgment: {verdicts[len(turns) // 2]}"
+
+    assert find_first_errors(ScriptedActor(speak), [trajectory], [0]) == [error]
+
+
+@VERDICTS
+def test_the_transition_point_is_the_first_bad_verdict(verdicts, error):
+    assert transition_point(verdicts) == error
 
 
 def judge(bad_share):
-    """A judge whose verdict depends on what it is asked last, and who keeps what it read."""
-    read = []
+    """A judge whose verdict depends on what it is asked last; and the dialogues that it read."""
+    dialogues = []
 
     def speak(turns, copy, luck):
-        read.append(turns)
+        dialogues.append(turns)
         draw = random.Random(turns[-1]).random()
-        return "Judgment: Bad" if draw < bad_share else "Judgment: Good" if draw < 0.8 else "hm."
+        if draw < bad_share:
+            return "Judgment: Bad"
+        return "Judgment: Good" if draw < 0.8 else "hm."
 
-    return ScriptedActor(speak), read
+    return ScriptedActor(speak), dialogues
 
 
 def some_episodes(count=40):
-    rng, world, found = random.Random(3), Lab(), []
+    """Episodes of the lab, long and short, and a step of each."""
+    rng = random.Random(3)
+    world = Lab()
+    trajectories = []
     for task in world.tasks("train")[:count]:
-        played = Episode(world, task, limit=rng.randint(1, 12))
+        played = Episode(world, task, max_depth=rng.randint(1, 12))
         while not played.done:
             played.act(f"Action: {rng.choice([*world.choices(), 'revise', 'dance'])}")
-        found.append(played.trajectory)
-    return found, [rng.randrange(len(t.steps) + 1) for t in found]
+        trajectories.append(played.trajectory)
+    return trajectories, [rng.randrange(len(played.steps) + 1) for played in trajectories]
 
 
 def judged_alone(actor, trajectory, start):
@@ -178,17 +248,19 @@ def judged_alone(actor, trajectory, start):
 @pytest.mark.parametrize("bad_share", [0.0, 0.15, 0.5, 1.0])
 def test_judging_in_lockstep_equals_judging_one_trajectory_at_a_time(bad_share, batch_size):
     trajectories, starts = some_episodes()
-    actor, read = judge(bad_share)
-    found = find_first_errors(actor, trajectories, starts, batch_size)
-    asked = Counter(map(tuple, read))
-    read.clear()
-    assert found == [judged_alone(actor, *pair) for pair in zip(trajectories, starts, strict=True)]
-    assert asked == Counter(map(tuple, read)), "the same questions must be asked, and none behind the first Bad"
-    assert bad_share in (0.0, 1.0) or {None, *range(3)} <= set(found)
+    actor, dialogues = judge(bad_share)
+    errors = find_first_errors(actor, trajectories, starts, batch_size)
+    questions = Counter(tuple(turns) for turns in dialogues)
+    dialogues.clear()
+    for trajectory, start, error in zip(trajectories, starts, errors, strict=True):
+        assert judged_alone(actor, trajectory, start) == error
+    expected = Counter(tuple(turns) for turns in dialogues)
+    assert questions == expected, "the same must be asked, and nothing behind the first Bad"
+    assert bad_share in (0.0, 1.0) or {None, *range(3)} <= set(errors)
 
 
 def test_judging_starts_at_the_first_action_after_the_shared_node_and_passes_over_revisions():
-    trajectory = told(CUP, "go kitchen", "revise", "go office", "revise", "go garden")
+    trajectory = trajectory_of(CUP, "go kitchen", "revise", "go office", "revise", "go garden")
     questions = []
 
     def speak(turns, copy, luck):
@@ -198,11 +270,12 @@ def test_judging_starts_at_the_first_action_after_the_shared_node_and_passes_ove
     for start, expected in [(0, [0, 2, 4]), (1, [2, 4]), (2, [2, 4]), (3, [4]), (5, [])]:
         questions.clear()
         assert find_first_errors(ScriptedActor(speak), [trajectory], [start]) == [None]
-        assert questions == [f"Action: {trajectory.steps[t].action}" for t in expected]
+        assert questions == [f"Action: {trajectory.actions[t]}" for t in expected]
 
 
 def test_a_trajectory_is_judged_no_further_than_its_context_holds():
-    trajectory, asked = told(CUP, *["go kitchen", "go office"] * 4), []
+    trajectory = trajectory_of(CUP, *["go kitchen", "go office"] * 4)
+    asked = []
 
     def speak(turns, copy, luck):
         asked.append(turns)
@@ -217,16 +290,22 @@ def test_a_trajectory_is_judged_no_further_than_its_context_holds():
 
 
 def test_judging_nothing_finds_nothing():
-    assert find_first_errors(judge(1.0)[0], [], []) == []
+    actor, _ = judge(1.0)
+    assert find_first_errors(actor, [], []) == []
 
 
 def test_an_untrained_model_judges_as_well_and_in_lockstep_as_alone(monkeypatch):
-    # What it says is no verdict; so that something is found, a reply is Bad if its letters add up to it.
-    monkeypatch.setattr(critique, "parse_verdict", lambda reply: "Bad" if sum(map(ord, reply)) % 3 == 0 else "Good")
-    actor = tiny_actor(2)
-    actor.max_new_tokens = 4
+    # What it says is no verdict; so that something is found, a reply is Bad if its letters add up
+    # to it.
+    def verdict(reply):
+        return "Bad" if sum(map(ord, reply)) % 3 == 0 else "Good"
+
+    monkeypatch.setattr(critique, "parse_verdict", verdict)
+    actor = tiny_actor(2, max_new_tokens=4)
     trajectories, starts = some_episodes(8)
-    alone = [find_first_errors(actor, [t], [s])[0] for t, s in zip(trajectories, starts, strict=True)]
+    alone = []
+    for trajectory, start in zip(trajectories, starts, strict=True):
+        alone += find_first_errors(actor, [trajectory], [start])
     assert find_first_errors(actor, trajectories, starts) == alone
     assert len(set(alone)) > 2
 
@@ -235,11 +314,13 @@ def test_an_untrained_model_judges_as_well_and_in_lockstep_as_alone(monkeypatch)
 
 
 def test_a_splice_equals_a_message_list_written_by_hand():
-    bad = told(CUP, "go kitchen", "go office", "go garage", "take ball", "put ball")
-    good = told(CUP, "go kitchen", "go garden", "take cup", "go pantry", "put cup")
-    revision, flags = splice(bad, good, shared=1, error=2, thought="that was wrong.")
-    instruction = "the cup is downstairs. put it in the pantry. you can: go ROOM, take THING, put THING."
-    assert revision.messages(flags) == [
+    bad = trajectory_of(CUP, "go kitchen", "go office", "go garage", "take ball", "put ball")
+    good = trajectory_of(CUP, "go kitchen", "go garden", "take cup", "go pantry", "put cup")
+    revision = splice(bad, good, shared=1, error=2, thought="that was wrong.")
+    instruction = (
+        "the cup is downstairs. put it in the pantry. you can: go ROOM, take THING, put THING."
+    )
+    assert revision.messages() == [
         {"role": "user", "content": f"{instruction}\nhall: nothing, no cup."},
         {"role": "assistant", "content": "Action: go kitchen", "loss": False},
         {"role": "user", "content": "kitchen: lamp, no cup."},
@@ -258,48 +339,71 @@ def test_a_splice_equals_a_message_list_written_by_hand():
         {"role": "assistant", "content": "Action: put cup", "loss": True},
     ]
     assert (revision.task, revision.score) == (CUP, 1.0)
-    assert (len(bad.steps), len(good.steps)) == (5, 5), "a splice must leave its parts as they were"
+    for part in (bad, good):
+        assert len(part.steps) == 5, "a splice must leave its parts as they were"
+        assert all(step.learned for step in part.steps)
 
 
 @pytest.mark.parametrize("error", range(5))
 def test_bad_actions_are_never_learned_and_thought_and_good_actions_always(error):
-    bad, good = told(CUP, "go kitchen", "go office", "go garage", "take ball", "put ball"), told(CUP, *SOLVED)
-    revision, flags = splice(bad, good, 0, error, "hm.")
-    wrong = [s.action for s, learned in zip(revision.steps, flags, strict=True) if not learned]
-    right = [s.action for s, learned in zip(revision.steps, flags, strict=True) if learned]
-    assert wrong == [step.action for step in bad.steps[: error + 1]]
-    assert right == ["revise", *SOLVED]
+    bad = trajectory_of(CUP, "go kitchen", "go office", "go garage", "take ball", "put ball")
+    revision = splice(bad, trajectory_of(CUP, *SOLVED), 0, error, "hm.")
+    assert unlearned_actions(revision) == bad.actions[: error + 1]
+    assert learned_actions(revision) == ["revise", *SOLVED]
 
 
 def test_a_step_that_the_good_episode_took_back_itself_is_not_learned():
-    good = told(CUP, "go garden", "go office", "revise", *SOLVED)
-    revision, flags = splice(told(CUP, *BROKEN), good, 0, 1, "hm.")
-    unlearned = [t for t, learned in enumerate(flags) if not learned]
-    assert [revision.steps[t].action for t in unlearned] == ["go kitchen", "take lamp", "go office"]
+    good = learnable(trajectory_of(CUP, "go garden", "go office", "revise", *SOLVED))
+    revision = splice(trajectory_of(CUP, *BROKEN), good, 0, 1, "hm.")
+    assert unlearned_actions(revision) == ["go kitchen", "take lamp", "go office"]
 
 
 def test_the_revision_turn_is_learned_even_if_the_good_actions_begin_with_another():
-    revision, flags = splice(told(CUP, *BROKEN), told(CUP, "revise", *SOLVED), 0, 0, "hm.")
+    good = learnable(trajectory_of(CUP, "revise", *SOLVED))
+    revision = splice(trajectory_of(CUP, *BROKEN), good, 0, 0, "hm.")
     assert revision.steps[1].reply == "Thought: hm.\nAction: revise"
-    assert flags[1]
+    assert revision.steps[1].learned
 
 
 def test_what_is_trained_of_a_revision_is_the_thought_and_what_follows():
     actor = tiny_actor()
-    revision, flags = splice(told(CUP, *BROKEN), told(CUP, *SOLVED), 0, 0, "i need another way.")
-    ids, labels = actor.format.encode(revision.messages(flags))
-    assert actor.tokenizer.decode([i for i in labels if i != -100]).split("<end>") == [
+    bad = trajectory_of(CUP, *BROKEN)
+    revision = splice(bad, trajectory_of(CUP, *SOLVED), 0, 0, "i need another way.")
+    ids, labels = actor.format.encode(revision.messages())
+    trained = [label for label in labels if label != -100]
+    assert actor.tokenizer.decode(trained).split("<end>") == [
         "Thought: i need another way. Action: revise ",
         *(f" Action: {action} " for action in SOLVED),
         "",
     ]
-    assert [i for i, label in zip(ids, labels, strict=True) if label not in (i, -100)] == []
+    for token, label in zip(ids, labels, strict=True):
+        assert label in (token, -100)
+
+
+def test_what_a_step_knows_of_its_learning_comes_through_splice_replay_messages_and_labels():
+    actor = tiny_actor()
+    good = learnable(trajectory_of(CUP, "go garden", "go office", "revise", *SOLVED))
+    revision = splice(trajectory_of(CUP, *BROKEN), good, 0, 1, "that was wrong.")
+    actions = ["go kitchen", "take lamp", "revise", "go garden", "go office", "revise", *SOLVED]
+    learned = [False, False, True, True, False, True, True, True, True, True]
+    executed = execute(Lab(), revision)
+    for trajectory in (revision, executed):
+        assert trajectory.actions == actions
+        assert [step.learned for step in trajectory.steps] == learned
+    messages = Example("revision", executed, error=1).record(iteration=1)["messages"]
+    assert [message["loss"] for message in messages[1::2]] == learned
+    _, labels = actor.format.encode(messages)
+    trained = actor.tokenizer.decode([label for label in labels if label != -100])
+    turns = [parse_action(turn) for turn in trained.split("<end>")[:-1]]
+    assert turns == learned_actions(revision)
 
 
 @pytest.mark.parametrize(("shared", "error"), [(1, 0), (2, 1), (0, 3), (0, 99), (0, -1)])
 def test_a_first_error_in_the_shared_prefix_or_behind_the_end_is_refused(shared, error):
+    bad = trajectory_of(CUP, *BROKEN)
+    good = trajectory_of(CUP, *SOLVED)
     with pytest.raises(ValueError, match=f"step {error}, must lie between {shared} and 2"):
-        splice(told(CUP, *BROKEN), told(CUP, *SOLVED), shared, error, "hm.")
+        splice(bad, good, shared, error, "hm.")
 
 
 def test_the_thoughts_can_be_told_by_the_tiny_models_words():
@@ -313,7 +417,9 @@ def test_the_thoughts_can_be_told_by_the_tiny_models_words():
 
 
 def carried_out(task, bad, good, shared, error):
-    revision, _ = splice(told(task, *bad), told(task, *good), shared, error, "hm.")
+    """The splice of two lists of actions, and what comes of it in the world."""
+    bad_trajectory = trajectory_of(task, *bad)
+    revision = splice(bad_trajectory, trajectory_of(task, *good), shared, error, "hm.")
     return revision, execute(Lab(), revision)
 
 
@@ -323,197 +429,302 @@ def test_a_splice_that_can_be_carried_out_keeps_its_actions_and_gets_the_true_ob
     revision, executed = carried_out(CUP, bad, good, 0, 1)
     assert [step.reply for step in executed.steps] == [step.reply for step in revision.steps]
     assert executed.score == revision.score == 1.0
-    differ = [(a.observation, b.observation) for a, b in zip(revision.steps, executed.steps, strict=True) if a != b]
-    assert differ == [("kitchen: lamp, no cup.", "kitchen: nothing, no cup.")], "the lamp has been taken before"
-    assert executed == Episode(Lab(), CUP, revision.steps).trajectory
+    differences = []
+    for written, true in zip(revision.steps, executed.steps, strict=True):
+        if written != true:
+            differences.append((written.observation, true.observation))
+    taken_before = ("kitchen: lamp, no cup.", "kitchen: nothing, no cup.")
+    assert differences == [taken_before], "the lamp has been taken before"
+    replayed = Episode(Lab(), CUP, revision.steps).trajectory
+    for step, written in zip(replayed.steps, revision.steps, strict=True):
+        step.learned = written.learned
+    assert executed == replayed
 
 
 def test_the_good_actions_from_the_landing_cannot_be_taken_in_the_bedroom():
-    task, good = "coin-hall-landing-0", ["go study", "take coin", "go landing", "go hall", "put coin"]
-    revision, executed = carried_out(task, ["go bedroom", "take shoe", "put shoe"], good, 0, 0)
+    task = "coin-hall-landing-0"
+    bad = ["go bedroom", "take shoe", "put shoe"]
+    good = ["go study", "take coin", "go landing", "go hall", "put coin"]
+    revision, executed = carried_out(task, bad, good, 0, 0)
     assert revision.score == 1.0
     assert executed is None
     back = ["go bedroom", "go landing", *good]
-    revision, executed = carried_out(task, ["go bedroom", "take shoe", "put shoe"], back, 1, 1)
+    _, executed = carried_out(task, bad, back, 1, 1)
     assert executed.score == 1.0, "a good leaf that walked back as well shows how"
 
 
 def test_a_splice_behind_a_fatal_error_cannot_be_carried_out():
-    assert carried_out(CUP, BROKEN, SOLVED, 0, 2)[1] is None
+    _, executed = carried_out(CUP, BROKEN, SOLVED, 0, 2)
+    assert executed is None
 
 
-def test_a_splice_must_fit_the_step_limit_to_the_last_action():
-    for wrong, fits in [(19, True), (20, False)]:  # with the revision turn and the four good actions 24 and 25
-        bad = (["go kitchen", "go office"] * 12)[:24]
-        _, executed = carried_out(CUP, bad, SOLVED, 0, wrong - 1)
-        assert (executed is not None) == fits, f"{wrong} wrong actions, then 5 more"
-        assert not fits or (len(executed.steps), executed.score) == (24, 1.0)
+@pytest.mark.parametrize(("wrong", "steps"), [(19, 24), (20, 25)])
+def test_a_splice_must_fit_the_step_limit_to_the_last_action(wrong, steps):
+    bad = (["go kitchen", "go office"] * 12)[:24]
+    revision, executed = carried_out(CUP, bad, SOLVED, 0, wrong - 1)
+    assert len(revision.steps) == steps, "the wrong actions, the revision turn and the four good"
+    if steps > Lab.step_limit:
+        assert executed is None
+    else:
+        assert (len(executed.steps), executed.score) == (24, 1.0)
 
 
 def test_a_splice_whose_score_falls_short_is_refused_and_one_that_exceeds_it_is_kept():
-    steps = told(CUP, "go garden", "take cup").steps
-    promise = {score: Trajectory(CUP, "", "", [*steps[:-1], Step("Action: take cup", "take cup", "", score)])
-               for score in (0.0, 0.5, 0.51)}  # fmt: skip
-    assert execute(Lab(), promise[0.51]) is None
-    assert execute(Lab(), promise[0.5]).score == 0.5
-    assert execute(Lab(), promise[0.0]).score == 0.5
+    steps = trajectory_of(CUP, "go garden", "take cup").steps
+
+    def promise(score):
+        last = Step("Action: take cup", "take cup", "", score)
+        return Trajectory(CUP, "", "", [*steps[:-1], last])
+
+    assert execute(Lab(), promise(0.51)) is None
+    assert execute(Lab(), promise(0.5)).score == 0.5
+    assert execute(Lab(), promise(0.0)).score == 0.5
 
 
 # --- the dataset
 
 
-def scripted_trees(count=12, simulations=40):
-    generator, actor = torch.Generator().manual_seed(0), ScriptedActor(lab_player)
-    return mcts.search(actor, Lab, Lab().tasks("train")[:count], simulations, 4, 0.25, 1.0, generator)
+def scripted_trees(count=12):
+    sampling = Sampling(1.0, torch.Generator().manual_seed(0))
+    settings = SearchSettings(simulations=40, branch=4, c_uct=0.25)
+    actor = ScriptedActor(lab_player)
+    return mcts.search(actor, Lab, Lab().tasks("train")[:count], settings, sampling)
 
 
 TREES = scripted_trees()
+SETTINGS = CritiqueSettings(alpha=0.5, beta=0.2, pairs=4)
+SPLICES = pytest.mark.parametrize("splice_kind", ["paper", "verified"])
 
 
-def built(splice_kind, trees=TREES, alpha=0.5, pairs=4, actor=None, seed=0):
+def with_splice(splice_kind):
+    return replace(SETTINGS, splice=splice_kind)
+
+
+def dataset(settings, trees=TREES, actor=None, seed=0):
+    """The records of an iteration, revisions and good ones, and the figures with their counts."""
     actor = actor or ScriptedActor(lab_player)
     rng = random.Random(seed)
-    how = (alpha, 0.2, pairs, splice_kind, "actor", "deepest")
-    revisions, found = revision_examples(actor, trees, Lab, *how, rng, iteration=2)
-    good = good_examples(trees, alpha, pairs, rng, iteration=2)
-    found["counts"]["good"] = len(good)
-    return revisions + good, found
+    revisions = criticise(actor, trees, Lab, settings, rng)
+    good = good_examples(trees, settings, rng)
+    figures = revisions.figures()
+    figures["counts"]["good"] = len(good)
+    records = [example.record(iteration=2) for example in (*revisions.examples, *good)]
+    return records, figures
 
 
-def actions_of(example):
-    return [agent_r.parse_action(m["content"]) for m in example["messages"] if m["role"] == "assistant"]
+def revisions_of(settings, trees=TREES, actor=None, seed=0):
+    """What comes of the critique alone; an actor is only needed where the critic is one."""
+    return criticise(actor, trees, Lab, settings, random.Random(seed))
 
 
-@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+def replies_of(record):
+    return [message["content"] for message in record["messages"] if message["role"] == "assistant"]
+
+
+def actions_of(record):
+    return [parse_action(reply) for reply in replies_of(record)]
+
+
+def tree_of(task):
+    return next(tree for tree in TREES if tree.task == task)
+
+
+@SPLICES
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_every_pair_is_a_revision_or_dropped_for_a_reason_and_every_example_is_counted(splice_kind, alpha):
-    examples, found = built(splice_kind, alpha=alpha)
-    counts, rng = found["counts"], random.Random(0)
-    pairs = sum(len(pair_leaves(tree, alpha, 0.2, 4, rng)) for tree in TREES)
-    assert counts["revision"] + counts["dropped_no_error"] + counts["dropped_not_executable"] == pairs
-    assert Counter(example["kind"] for example in examples) == {k: counts[k] for k in ("revision", "good")}
-    good = [sum(leaf.step.score >= alpha for leaf in tree.leaves()) for tree in TREES]
-    assert counts["good"] == sum(min(4, n) for n in good) > 0
+def test_every_pair_is_a_revision_or_dropped_for_a_reason_and_every_example_is_counted(
+    splice_kind, alpha
+):
+    settings = replace(with_splice(splice_kind), alpha=alpha)
+    records, figures = dataset(settings)
+    counts = figures["counts"]
+    rng = random.Random(0)
+    pairs = sum(len(pair_leaves(tree, settings, rng)) for tree in TREES)
+    dropped = counts["dropped_no_error"] + counts["dropped_not_executable"]
+    assert counts["revision"] + dropped == pairs
+    kinds = Counter(record["kind"] for record in records)
+    assert kinds == {kind: counts[kind] for kind in ("revision", "good")}
+    good = 0
+    for tree in TREES:
+        good += min(4, sum(leaf.step.score >= alpha for leaf in tree.leaves()))
+    assert counts["good"] == good > 0
     assert counts["revision"] > 0
     assert counts["dropped_no_error"] > 0
     assert (counts["dropped_not_executable"] > 0) == (splice_kind == "verified")
 
 
 def test_every_example_has_a_flag_on_each_assistant_turn_and_says_where_it_came_from():
-    for example in built("verified")[0]:
-        roles = [message["role"] for message in example["messages"]]
+    records, _ = dataset(SETTINGS)
+    for record in records:
+        roles = [message["role"] for message in record["messages"]]
         assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
         assert roles[-1] == "assistant"
-        assert all(type(message["loss"]) is bool for message in example["messages"][1::2])
-        assert example["iteration"] == 2
-        assert example["task"] in {tree.task for tree in TREES}
-        assert example["score"] >= 0.5
-        if example["kind"] == "good":
-            assert all(message["loss"] for message in example["messages"][1::2])
-            assert told(example["task"], *actions_of(example)).score == example["score"]
-        else:
-            error, actions = example["error"], actions_of(example)
-            learned = [m["loss"] for m in example["messages"][1::2]]
-            assert not any(learned[: error + 1]), "what was bad is context"
-            assert learned[error + 1], "the change of mind is learned"
-            assert actions[error + 1] == "revise"
-            for t in range(error + 2, len(actions)):
-                taken_back = actions[t + 1 : t + 2] == ["revise"]
-                chained = "revise" in actions[t:]  # a second failure spliced in is context as well
-                assert learned[t] is not taken_back or chained
+        assert all(type(message["loss"]) is bool for message in record["messages"][1::2])
+        assert record["iteration"] == 2
+        assert record["task"] in {tree.task for tree in TREES}
+        assert record["score"] >= 0.5
+
+
+def test_every_good_example_is_an_episode_of_which_all_is_learned():
+    records, _ = dataset(SETTINGS)
+    good = [record for record in records if record["kind"] == "good"]
+    assert good
+    for record in good:
+        assert all(message["loss"] for message in record["messages"][1::2])
+        assert trajectory_of(record["task"], *actions_of(record)).score == record["score"]
+        assert record.keys() == {"messages", "kind", "task", "iteration", "score"}
+
+
+def test_every_revision_shows_its_error_and_learns_the_change_of_mind():
+    records, _ = dataset(SETTINGS)
+    revisions = [record for record in records if record["kind"] == "revision"]
+    assert revisions
+    for record in revisions:
+        error = record["error"]
+        actions = actions_of(record)
+        learned = [message["loss"] for message in record["messages"][1::2]]
+        assert not any(learned[: error + 1]), "what was bad is context"
+        assert learned[error + 1], "the change of mind is learned"
+        assert actions[error + 1] == "revise"
+        for t in range(error + 2, len(actions)):
+            taken_back = actions[t + 1 : t + 2] == ["revise"]
+            chained = "revise" in actions[t:]  # a second failure spliced in is context as well
+            assert learned[t] is not taken_back or chained
 
 
 def test_every_verified_revision_is_what_the_world_answers_and_holds_its_score():
-    revisions = [example for example in built("verified")[0] if example["kind"] == "revision"]
-    for example in revisions:
-        replies = [m["content"] for m in example["messages"][1::2]]
-        played = Episode(Lab(), example["task"], [Step(reply, "", "", 0.0) for reply in replies])
-        heard = [m["content"] for m in example["messages"][::2]]
-        assert heard == [m["content"] for m in played.trajectory.messages()[::2]]
-        assert played.trajectory.score == example["score"]
+    records, _ = dataset(SETTINGS)
+    for record in (record for record in records if record["kind"] == "revision"):
+        steps = [Step(reply, "", "", 0.0) for reply in replies_of(record)]
+        played = Episode(Lab(), record["task"], steps).trajectory
+        observations = [message["content"] for message in record["messages"][::2]]
+        assert observations == [message["content"] for message in played.messages()[::2]]
+        assert played.score == record["score"]
 
 
 def test_the_paper_keeps_what_cannot_be_carried_out_and_the_share_tells_how_much():
-    examples, found = built("paper")
-    carried = []
-    for example in (e for e in examples if e["kind"] == "revision"):
-        played = Episode(Lab(), example["task"])
-        for m in example["messages"][1::2]:
+    records, figures = dataset(with_splice("paper"))
+    executable = []
+    for record in (record for record in records if record["kind"] == "revision"):
+        played = Episode(Lab(), record["task"])
+        replies = replies_of(record)
+        for reply in replies:
             if not played.done:
-                played.act(m["content"])
-        whole = len(played.trajectory.steps) == len(example["messages"]) // 2
-        carried.append(whole and played.trajectory.score >= example["score"])
-    assert 0.0 < found["executable_share"] < 1.0
-    assert found["executable_share"] == pytest.approx(sum(carried) / len(carried))
-    assert built("verified")[1]["executable_share"] == found["executable_share"], "it is a share of splices as written"
+                played.act(reply)
+        whole = len(played.trajectory.steps) == len(replies)
+        executable.append(whole and played.trajectory.score >= record["score"])
+    share = figures["executable_share"]
+    assert 0.0 < share < 1.0
+    assert share == pytest.approx(sum(executable) / len(executable))
+    _, verified = dataset(with_splice("verified"))
+    assert verified["executable_share"] == share, "it is a share of splices as written"
 
 
 def calls_bad(wrong):
     """A judge who calls this one action Bad and is uncertain of all others."""
 
     def speak(turns, copy, luck):
-        return f"Judgment: {'Bad' if turns[-1].splitlines()[-2] == f'Action: {wrong}' else 'Uncertain'}"
+        asked = turns[-1].splitlines()[-2]
+        return f"Judgment: {'Bad' if asked == f'Action: {wrong}' else 'Uncertain'}"
 
     return ScriptedActor(speak)
 
 
 def revised(splice_kind, task, wrong, *ways):
-    """The actions of the one revision built from a tree of these episodes (None if it is dropped), and the figures."""
-    examples, found = built(splice_kind, [grow(Lab, task, *ways)], alpha=1.0, actor=calls_bad(wrong))
-    actions = [actions_of(example) for example in examples if example["kind"] == "revision"]
-    assert found["executable_share"] == 0.0, "as the paper has it, none of these can be carried out"
-    assert found["counts"]["revision"] + found["counts"]["dropped_not_executable"] == 1
-    return (actions[0] if actions else None), found
+    """The actions of the one revision built from a tree of these episodes, None if none is."""
+    settings = CritiqueSettings(alpha=1.0, splice=splice_kind)
+    trees = [grow(Lab, task, *ways)]
+    revisions = criticise(calls_bad(wrong), trees, Lab, settings, random.Random(0))
+    assert revisions.executable == [False], "as the paper has it, none of these can be carried out"
+    assert len(revisions.examples) + revisions.not_executable == 1
+    if revisions.examples:
+        assert len(revisions.lengths) == 1
+        return revisions.examples[0].trajectory.actions
+    assert revisions.figures()["revision_length"] is None, "nothing was built"
+    return None
 
 
 FETCH = ["go study", "take coin", "go landing", "go hall", "put coin"]  # from the landing
 
 
 def test_verified_goes_on_to_the_next_good_leaf_where_the_deepest_cannot_be_carried_out():
-    task, bad = "coin-hall-hall-0", ["take cup", "go kitchen", "take lamp", "put lamp"]
-    # From the kitchen no door leads to the landing; the second good leaf happens to go by way of the hall.
-    near, far = ["take cup", "go landing", *FETCH], ["go hall", "go landing", *FETCH]
-    assert revised("paper", task, "go kitchen", bad, near, far)[0] == [*bad[:2], "revise", *near[1:]]
-    assert revised("verified", task, "go kitchen", bad, near, far)[0] == [*bad[:2], "revise", *far]
-    actions, found = revised("verified", task, "go kitchen", bad, near)
-    assert actions is None
-    assert found["revision_length"] is None, "nothing was built"
+    task = "coin-hall-hall-0"
+    bad = ["take cup", "go kitchen", "take lamp", "put lamp"]
+    # From the kitchen no door leads to the landing; the second good leaf happens to go by way of
+    # the hall.
+    near = ["take cup", "go landing", *FETCH]
+    far = ["go hall", "go landing", *FETCH]
+    as_written = revised("paper", task, "go kitchen", bad, near, far)
+    assert as_written == [*bad[:2], "revise", *near[1:]]
+    verified = revised("verified", task, "go kitchen", bad, near, far)
+    assert verified == [*bad[:2], "revise", *far]
+    assert revised("verified", task, "go kitchen", bad, near) is None
 
 
 def test_verified_may_begin_one_step_before_the_shared_node_and_no_more():
-    task, bad = "coin-hall-landing-0", ["go attic", "go landing", "go bedroom", "take shoe", "put shoe"]
+    task = "coin-hall-landing-0"
+    bad = ["go attic", "go landing", "go bedroom", "take shoe", "put shoe"]
     good = ["go attic", "go landing", *FETCH]
-    assert revised("paper", task, "go bedroom", bad, good)[0] == [*bad[:3], "revise", *FETCH]
-    assert revised("verified", task, "go bedroom", bad, good)[0] == [*bad[:3], "revise", "go landing", *FETCH]
-    bad, good = ([*way[:2], "take cup", *way[2:]] for way in (bad, good))
-    assert revised("verified", task, "go bedroom", bad, good)[0] is None
+    as_written = revised("paper", task, "go bedroom", bad, good)
+    assert as_written == [*bad[:3], "revise", *FETCH]
+    verified = revised("verified", task, "go bedroom", bad, good)
+    assert verified == [*bad[:3], "revise", "go landing", *FETCH]
+    bad.insert(2, "take cup")
+    good.insert(2, "take cup")
+    assert revised("verified", task, "go bedroom", bad, good) is None
 
 
 def test_verified_does_not_step_back_before_the_beginning():
-    task, bad = "coin-hall-landing-0", ["go bedroom", "take shoe", "put shoe"]
-    assert revised("verified", task, "go bedroom", bad, FETCH)[0] is None
+    bad = ["go bedroom", "take shoe", "put shoe"]
+    assert revised("verified", "coin-hall-landing-0", "go bedroom", bad, FETCH) is None
 
 
-@pytest.mark.parametrize(("wrong", "length"), [("go kitchen", 1), ("go office", 2), ("take lamp", 3)])
-def test_the_revision_length_counts_the_bad_actions_behind_the_shared_node_up_to_the_error(wrong, length):
-    bad = ["go pantry", "go kitchen", "go office", "take lamp", "go garage", "take ball", "put ball"]
+@pytest.mark.parametrize(
+    ("wrong", "length"), [("go kitchen", 1), ("go office", 2), ("take lamp", 3)]
+)
+def test_the_revision_length_counts_the_bad_actions_behind_the_shared_node_up_to_the_error(
+    wrong, length
+):
+    bad = [
+        "go pantry",
+        "go kitchen",
+        "go office",
+        "take lamp",
+        "go garage",
+        "take ball",
+        "put ball",
+    ]
     tree = grow(Lab, CUP, ["go pantry", *SOLVED], bad)
-    (revision, _), found = built("verified", [tree], actor=calls_bad(wrong))
-    assert found["revision_length"] == length
-    assert revision["error"] == bad.index(wrong)
+    revisions = revisions_of(SETTINGS, [tree], actor=calls_bad(wrong))
+    (revision,) = revisions.examples
+    assert revisions.figures()["revision_length"] == length
+    assert revision.error == bad.index(wrong)
 
 
 def test_nothing_to_pair_gives_no_examples_and_no_figures():
-    examples, found = built("verified", [grow(Lab, CUP, BROKEN)])
-    assert examples == []
-    assert (found["revision_length"], found["executable_share"]) == (None, None)
-    assert set(found["counts"].values()) == {0}
+    records, figures = dataset(SETTINGS, [grow(Lab, CUP, BROKEN)])
+    assert records == []
+    assert (figures["revision_length"], figures["executable_share"]) == (None, None)
+    assert set(figures["counts"].values()) == {0}
 
 
-@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+@SPLICES
 def test_the_same_seed_builds_the_same_examples(splice_kind):
-    assert built(splice_kind) == built(splice_kind)
-    assert built(splice_kind, seed=1)[0] != built(splice_kind)[0]
+    settings = with_splice(splice_kind)
+    records, figures = dataset(settings)
+    assert dataset(settings) == (records, figures)
+    others, _ = dataset(settings, seed=1)
+    assert others != records
+
+
+def test_a_record_says_what_stands_in_a_line_of_the_dataset():
+    good = trajectory_of(CUP, *SOLVED)
+    bad = trajectory_of(CUP, *BROKEN)
+    fields = {"messages": good.messages(), "task": CUP, "iteration": 3, "score": 1.0}
+    assert Example("good", good).record(3) == {**fields, "kind": "good"}
+    revision = {**fields, "kind": "revision", "error": 0}
+    assert Example("revision", good, error=0).record(3) == revision
+    preference = {**fields, "kind": "preference", "rejected": bad.messages()}
+    assert Example("preference", good, rejected=bad).record(3) == preference
 
 
 # --- what Phase I may not know
@@ -521,231 +732,274 @@ def test_the_same_seed_builds_the_same_examples(splice_kind):
 
 @pytest.fixture
 def no_oracle(monkeypatch):
-    def oracle(*args):
+    def oracle(*arguments):
         raise AssertionError("Phase I asked the world for the truth")
 
-    for owner, name in [
-        (envs.Lab, "expert"),
-        (envs.Lab, "choices"),
-        (envs.Shop, "expert"),
-        (envs.Shop, "choices"),
-        (envs.Craft, "expert"),
-        (envs.Craft, "choices"),
-        (envs, "first_error"),
-        (critique, "true_first_error"),
-    ]:
-        monkeypatch.setattr(owner, name, oracle)
+    for world in (Lab, Shop, Craft):
+        monkeypatch.setattr(world, "expert", oracle)
+        monkeypatch.setattr(world, "choices", oracle)
+    monkeypatch.setattr(envs, "first_error", oracle)
+    monkeypatch.setattr(envs, "distance", oracle)
+    monkeypatch.setattr(critique, "distance", oracle)
 
 
-@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
+@SPLICES
 def test_phase_one_never_asks_the_truth(no_oracle, splice_kind):
     with pytest.raises(AssertionError, match="asked the world"):
         Lab().expert()
-    trees = scripted_trees(4, 40)
-    _, found = built(splice_kind, trees)
-    assert found["counts"]["revision"] > 0, "without a pair nothing has been judged or spliced"
+    trees = scripted_trees(4)
+    _, figures = dataset(with_splice(splice_kind), trees)
+    revisions = figures["counts"]["revision"]
+    assert revisions > 0, "without a pair nothing has been judged or spliced"
 
 
-SHOP = envs.Shop().tasks("train")[0]
+SHOP_TASK = Shop().tasks("train")[0]
 
 
-@pytest.mark.parametrize(("make_world", "task"), [(Lab, CUP), (envs.Craft, "oak_bar-0"), (envs.Shop, SHOP)])
+@pytest.mark.parametrize(
+    ("make_world", "task"), [(Lab, CUP), (Craft, "oak_bar-0"), (Shop, SHOP_TASK)]
+)
 def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_world, task):
-    actor, generator = tiny_actor(), torch.Generator().manual_seed(0)
-    actor.max_new_tokens = 6
-    trees = mcts.search(actor, make_world, [task] * 2, 3, 2, 0.25, 1.0, generator, max_depth=5)
-    for tree in trees:  # a model that knows nothing wins nothing: say that one leaf did, so that there are pairs
-        won = tree.leaves()[0]
-        tree.root.children["won"] = Node(tree.root, Step("Action: won", "won", "done.", 1.0), done=True, visits=1)
-        assert won.step.score < 1.0
+    actor = tiny_actor(max_new_tokens=6)
+    sampling = Sampling(1.0, torch.Generator().manual_seed(0))
+    search_settings = SearchSettings(simulations=3, branch=2, c_uct=0.25, max_depth=5)
+    trees = mcts.search(actor, make_world, [task] * 2, search_settings, sampling)
+    # A model that knows nothing wins nothing: say that one leaf did, so that there are pairs.
+    for tree in trees:
+        assert tree.leaves()[0].step.score < 1.0
+        won = Step("Action: won", "won", "done.", 1.0)
+        tree.root.children["won"] = Node(tree.root, won, done=True, visits=1)
     for kind in ("paper", "verified"):
-        how = (kind, "actor", "deepest", random.Random(0), 0)
-        _, found = revision_examples(actor, trees, make_world, 1.0, 0.2, 4, *how)
-        assert found["counts"]["dropped_no_error"] > 0, "the judge was asked; what it says is no verdict"
+        settings = CritiqueSettings(alpha=1.0, beta=0.2, pairs=4, splice=kind)
+        revisions = criticise(actor, trees, make_world, settings, random.Random(0))
+        asked = revisions.without_error
+        assert asked > 0, "the judge was asked; what it says is no verdict"
 
 
-# --- who finds the first error, and what ETO learns from
+# --- who finds the first error
 
 
-def test_each_critic_finds_the_error_in_its_own_way(monkeypatch):
-    bads = [told(CUP, "go kitchen", "go garden", *BROKEN), told(CUP, *BROKEN)]
+def pairs_that_share(*pairs):
+    """A pair for each (actions of the bad episode, number of steps shared with its good one)."""
+    built = []
+    for bad, shared in pairs:
+        good = [*bad[:shared], "revise", *SOLVED]  # it goes another way there
+        tree = grow(Lab, CUP, bad, good)
+        built.append(Pair(tree, leaf_of(tree, *bad), [leaf_of(tree, *good)]))
+    assert [pair.shared for pair in built] == [shared for _, shared in pairs]
+    return built
+
+
+LONG = ["go kitchen", "go garden", *BROKEN]
+
+
+def test_the_actor_judges_each_bad_trajectory_from_its_shared_node(monkeypatch):
     asked = []
-    monkeypatch.setattr(critique, "find_first_errors", lambda *given: asked.append(given) or [2, None])
-    actor, rng = object(), random.Random(0)
-    assert criticise("actor", actor, bads, [1, 0], Lab, rng) == [2, None]
+
+    def record(*given):
+        asked.append(given)
+        return [2, None]
+
+    monkeypatch.setattr(critique, "find_first_errors", record)
+    actor = object()
+    pairs = pairs_that_share((LONG, 1), (BROKEN, 0))
+    assert errors_by_critic(actor, pairs, Lab, "actor", random.Random(0)) == [2, None]
+    bads = [trajectory_of(CUP, *LONG), trajectory_of(CUP, *BROKEN)]
     assert asked == [(actor, bads, [1, 0])]
-    assert criticise("end", actor, bads, [1, 0], Lab, rng) == [4, 2]
-    assert criticise("truth", actor, bads, [0, 0], Lab, rng) == [0, 0], "the cup is in the garden: go kitchen is wrong"
-    assert criticise("truth", actor, bads, [1, 1], Lab, rng) == [None, None], "an error of the shared steps is no t'"
-    drawn = Counter(criticise("random", actor, bads, [1, 2], Lab, rng)[0] for _ in range(400))
-    assert set(drawn) == {1, 2, 3, 4}
-    assert min(drawn.values()) > 60
-    assert {criticise("random", actor, bads, [1, 2], Lab, rng)[1] for _ in range(20)} == {2}
-    assert len(asked) == 1
-    assert CRITICS == ("actor", "end", "random", "truth")
 
 
-def test_direct_revision_keeps_the_whole_failure():
+def test_each_other_critic_finds_the_error_in_its_own_way():
     rng = random.Random(0)
-    revisions, found = revision_examples(object(), TREES, Lab, 0.5, 0.2, 4, "paper", "end", "deepest", rng, 1)
-    assert len(revisions) == found["counts"]["revision"] > 5
-    for revision in revisions:
-        actions = actions_of(revision)
-        tree = next(tree for tree in TREES if tree.task == revision["task"])
-        failures = [[step.action for step in tree.trajectory(leaf).steps] for leaf in tree.leaves() if leaf.step]
-        assert actions[: actions.index("revise")] in failures
-        assert revision["error"] == actions.index("revise") - 1
 
+    def errors(critic, *pairs):
+        return errors_by_critic(None, pairs_that_share(*pairs), Lab, critic, rng)
 
-def test_etos_good_trajectory_is_the_one_that_shares_most_with_the_bad():
-    def agree(pair):
-        turns = [pair["messages"], pair["rejected"]]
-        said = [[m["content"] for m in messages if m["role"] == "assistant"] for messages in turns]
-        return next(k for k, (a, b) in enumerate(zip(*said, strict=False)) if a != b)
-
-    deepest = [shared_steps(bad, goods[0]) for tree in TREES for bad, goods in pair_leaves(tree, 0.5, 0.2, 99, random)]
-    pairs = preference_examples(TREES, 0.5, 0.2, 99, random, 1)
-    assert sum(map(agree, pairs)) >= sum(deepest) > 0
-
-
-def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_parts(monkeypatch):
-    asked = {}
-    for pairing in ("deepest", "any"):
-
-        def record(critic, actor, bads, starts, make_world, rng, pairing=pairing):
-            asked[pairing] = (bads, starts)
-            return [len(bad.steps) - 1 for bad in bads]
-
-        monkeypatch.setattr(critique, "criticise", record)
-        revision_examples(object(), TREES, Lab, 0.5, 0.2, 4, "paper", "actor", pairing, random.Random(0), 1)
-    assert asked["any"][0] == asked["deepest"][0], "the same failures"
-    pairs = list(zip(asked["any"][1], asked["deepest"][1], strict=True))
-    assert all(shared <= most for shared, most in pairs)
-    assert sum(shared < most for shared, most in pairs) > 3
-
-
-@pytest.mark.parametrize("splice_kind", ["paper", "verified"])
-def test_every_revision_turn_says_one_of_the_thoughts_and_not_always_the_same(splice_kind):
-    told = Counter()
-    for example in built(splice_kind)[0]:
-        for message in example["messages"]:
-            if message["role"] == "assistant" and message["content"].endswith(f"Action: {agent_r.REVISE}"):
-                told[message["content"].removeprefix("Thought: ").partition("\n")[0]] += 1
-    assert told.keys() <= {*REVISION_THOUGHTS}
-    assert len(told) > 5
-
-
-def test_about_every_other_revision_is_chained_with_the_latest_before_it_in_its_tree(monkeypatch):
-    made, offered = [], []
-
-    def record(world, bad, goods, error, thought):
-        offered.append((bad.task, [good for good, _ in goods]))
-        made.append((bad.task, (Trajectory(bad.task, str(len(made)), "", bad.steps), [False] * len(bad.steps))))
-        return made[-1][1]
-
-    monkeypatch.setattr(critique, "verified_splice", record)
-    monkeypatch.setattr(critique, "criticise", lambda critic, actor, bads, *rest: [len(b.steps) - 1 for b in bads])
-    chained = could = 0
-    for seed in range(6):
-        made.clear()
-        offered.clear()
-        revision_examples(object(), TREES, Lab, 0.5, 0.2, 8, "verified", "actor", "deepest", random.Random(seed), 1)
-        for k, (task, goods) in enumerate(offered):
-            before = [revision for name, (revision, _) in made[:k] if name == task][::-1]
-            could += bool(before)
-            if before and goods[0] in before:
-                chained += 1
-                assert goods[: len(before)] == before, "the latest first, and all of them"
-    assert could > 60
-    assert 0.35 < chained / could < 0.65
+    assert errors("end", (LONG, 1), (BROKEN, 0)) == [4, 2]
+    truth = errors("truth", (LONG, 0), (BROKEN, 0))
+    assert truth == [0, 0], "the cup is in the garden: go kitchen is wrong"
+    truth = errors("truth", (LONG, 1), (BROKEN, 1))
+    assert truth == [None, None], "an error of the shared steps is no t'"
+    draws = Counter(errors("random", (LONG, 1))[0] for _ in range(400))
+    assert set(draws) == {1, 2, 3, 4}
+    assert min(draws.values()) > 60
+    assert {errors("random", (BROKEN, 2))[0] for _ in range(20)} == {2}
+    assert CRITICS == ("actor", "end", "random", "truth")
 
 
 @pytest.mark.parametrize("critic", ["truth", "random"])
 def test_a_critic_that_needs_the_world_or_chance_gets_them(critic):
-    how = (Lab, 0.5, 0.2, 4, "paper", critic, "deepest")
-    _, found = revision_examples(object(), TREES, *how, random.Random(0), 1)
-    assert found["counts"]["revision"] > 2
+    settings = replace(with_splice("paper"), critic=critic)
+    assert len(revisions_of(settings).examples) > 2
 
 
 def test_what_was_never_dropped_is_counted_as_never():
-    how = (Lab, 0.5, 0.2, 4, "paper", "end", "deepest")
-    _, found = revision_examples(object(), [], *how, random.Random(0), 1)
-    assert found["counts"] == {"revision": 0, "dropped_no_error": 0, "dropped_not_executable": 0}
+    nothing = {"revision": 0, "dropped_no_error": 0, "dropped_not_executable": 0}
+    assert revisions_of(SETTINGS, trees=[]).figures()["counts"] == nothing
+    assert Revisions().figures()["counts"] == nothing
 
 
-def test_a_verified_splice_learns_what_it_is_told_of_the_good_trajectory():
-    good = told(CUP, *SOLVED)
-    for learned in ([True] * 4, [False, True, False, True]):
-        revision, flags = verified_splice(Lab(), told(CUP, "go kitchen"), [(good, learned)], 0, REVISION_THOUGHTS[3])
-        assert flags == [False, True, *learned]
-        assert revision.steps[1].reply == f"Thought: {REVISION_THOUGHTS[3]}\nAction: {agent_r.REVISE}"
+def test_direct_revision_keeps_the_whole_failure():
+    revisions = revisions_of(replace(with_splice("paper"), critic="end"))
+    assert len(revisions.examples) == revisions.figures()["counts"]["revision"] > 5
+    for example in revisions.examples:
+        actions = example.trajectory.actions
+        tree = tree_of(example.trajectory.task)
+        failures = [tree.trajectory(leaf).actions for leaf in tree.leaves()]
+        assert actions[: actions.index("revise")] in failures
+        assert example.error == actions.index("revise") - 1
 
 
-def test_a_judge_that_is_two_steps_off_is_not_within_one():
-    found = judge_figures([3, 3, 3, 3, None, None], [3, 2, 5, None, None, 1])
-    assert found == {"first_error_exact": 0.25, "first_error_within_1": 0.5, "false_alarms": 0.5}
+# --- which good trajectory goes with a bad one
 
 
-def test_noise_in_judged_episodes_is_as_frequent_and_of_the_kinds_that_are_said():
-    rng, kinds, roles = random.Random(0), Counter(), set()
-    pool = ["from anywhere"]
-    for task in Lab().tasks("train")[:400]:
-        messages = judged_episode(Lab(), task, pool, rng)
-        roles |= {(*m.keys(), m["role"]) for m in messages}
-        for question, answer in zip(messages[::2], messages[1::2], strict=True):
-            bad = answer["content"].endswith(agent_r.BAD)
-            kinds["bad" if bad else "good"] += 1
-            kinds["anywhere"] += "from anywhere" in question["content"]
-    assert roles == {("role", "content", "user"), ("role", "content", "loss", "assistant")}
-    total = kinds["bad"] + kinds["good"]
-    assert 0.2 < kinds["bad"] / total < 0.4
-    assert 0.03 < kinds["anywhere"] / total < 0.08, "0.35 times 0.15"
+def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_parts(monkeypatch):
+    asked = []
+
+    def record(actor, bads, starts):
+        asked.append((bads, starts))
+        return [len(bad.steps) - 1 for bad in bads]
+
+    monkeypatch.setattr(critique, "find_first_errors", record)
+    for pairing in ("deepest", "any"):
+        revisions_of(replace(with_splice("paper"), pairing=pairing))
+    (bads, deepest), (same_bads, starts) = asked
+    assert same_bads == bads, "the same failures"
+    pairs = list(zip(starts, deepest, strict=True))
+    assert all(shared <= most for shared, most in pairs)
+    assert sum(shared < most for shared, most in pairs) > 3
+
+
+@SPLICES
+def test_every_revision_turn_says_one_of_the_thoughts_and_not_always_the_same(splice_kind):
+    thoughts = Counter()
+    records, _ = dataset(with_splice(splice_kind))
+    for record in records:
+        for reply in replies_of(record):
+            if reply.endswith(f"Action: {REVISE}"):
+                thoughts[reply.removeprefix("Thought: ").partition("\n")[0]] += 1
+    assert thoughts.keys() <= {*REVISION_THOUGHTS}
+    assert len(thoughts) > 5
+
+
+def test_about_every_other_revision_is_chained_with_the_latest_before_it_in_its_tree(monkeypatch):
+    earlier = defaultdict(list)  # the revisions of each task so far, the latest first
+    chained = []  # of those that could be, which are
+
+    def record(world, bad, goods, error, thought):
+        before = earlier[bad.task]
+        if before:
+            chained.append(goods[0] in before)
+            if chained[-1]:
+                assert goods[: len(before)] == before, "the latest first, and all of them"
+            else:
+                assert not any(good in before for good in goods)
+        steps = [replace(step, learned=False) for step in bad.steps]
+        revision = Trajectory(bad.task, f"revision {len(chained)}, {len(before)}", "", steps)
+        before.insert(0, revision)
+        return revision
+
+    monkeypatch.setattr(critique, "verified_splice", record)
+    for seed in range(6):
+        earlier.clear()
+        revisions_of(replace(SETTINGS, pairs=8, critic="end"), seed=seed)
+    assert len(chained) > 60
+    assert 0.35 < sum(chained) / len(chained) < 0.65
+
+
+@pytest.mark.parametrize("learned", [[True] * 4, [False, True, False, True]])
+def test_a_verified_splice_learns_what_it_is_told_of_the_good_trajectory(learned):
+    good = trajectory_of(CUP, *SOLVED)
+    for step, flag in zip(good.steps, learned, strict=True):
+        step.learned = flag
+    bad = trajectory_of(CUP, "go kitchen")
+    revision = verified_splice(Lab(), bad, [good], 0, REVISION_THOUGHTS[3])
+    assert [step.learned for step in revision.steps] == [False, True, *learned]
+    expected = f"Thought: {REVISION_THOUGHTS[3]}\nAction: {REVISE}"
+    assert revision.steps[1].reply == expected
+
+
+# --- what ETO learns from
+
+
+def test_etos_good_trajectory_is_the_one_that_shares_most_with_the_bad():
+    settings = replace(SETTINGS, pairs=99)
+    most = 0
+    for tree in TREES:
+        most += sum(pair.shared for pair in pair_leaves(tree, settings, random.Random(0)))
+    alike = 0
+    for example in preference_examples(TREES, settings, random.Random(0)):
+        replies = [step.reply for step in example.trajectory.steps]
+        t = 0
+        while replies[t] == example.rejected.steps[t].reply:
+            t += 1
+        alike += t
+    assert alike >= most > 0
 
 
 def test_eto_learns_from_pairs_of_one_tree_that_differ_by_more_than_beta():
-    pairs = preference_examples(TREES, 0.5, 0.2, 4, random.Random(0), 3)
-    assert len(pairs) > 5
-    for pair in pairs:
-        tree = next(tree for tree in TREES if tree.task == pair["task"])
+    examples = preference_examples(TREES, SETTINGS, random.Random(0))
+    assert len(examples) > 5
+    for example in examples:
+        record = example.record(iteration=3)
+        tree = tree_of(record["task"])
         scores = {}
         for leaf in tree.leaves():
-            scores[str([m["content"] for m in tree.trajectory(leaf).messages()])] = leaf.step.score
-        good, bad = (scores[str([m["content"] for m in messages])] for messages in (pair["messages"], pair["rejected"]))
-        assert pair["score"] == good >= 0.5
+            scores[contents(tree.trajectory(leaf).messages())] = leaf.step.score
+        good = scores[contents(record["messages"])]
+        bad = scores[contents(record["rejected"])]
+        assert record["score"] == good >= 0.5
         assert good - bad > 0.2
-        assert (pair["kind"], pair["iteration"]) == ("preference", 3)
-        assert all(m["loss"] for m in pair["rejected"][1::2]), "all that the agent said is made less likely"
+        assert (record["kind"], record["iteration"]) == ("preference", 3)
+        losses = [message["loss"] for message in record["rejected"][1::2]]
+        assert all(losses), "all that the agent said is made less likely"
 
 
-# --- the judge's lessons and its marks
+def contents(messages):
+    return tuple(message["content"] for message in messages)
 
 
-def test_the_judges_lessons_tell_the_truth_of_every_action():
-    rng, world, seen = random.Random(5), Lab(), Counter()
-    for task in world.tasks("train")[:40]:
-        messages = judged_episode(world, task, ["go attic", "take rope", "put map", "dance"], rng)
-        assert all(message["loss"] for message in messages[1::2])
-        actions = [m["content"].splitlines()[-2].removeprefix("Action: ") for m in messages[::2]]
-        verdicts = [agent_r.parse_verdict(m["content"]) for m in messages[1::2]]
-        assert first_bad(verdicts) == envs.first_error(Lab(), task, actions)
-        played = Episode(Lab(), task, [Step(f"Action: {action}", "", "", 0.0) for action in actions])
-        assert played.done
-        asked = [played.trajectory.judge_turn(t, first=t == 0) for t in range(len(actions))]
-        assert [m["content"] for m in messages[::2]] == asked
-        seen.update(verdicts)
-    assert set(seen) == {"Good", "Bad"}
-    assert min(seen.values()) > 50
+# --- failed prefixes
+
+
+def test_a_failed_episode_is_cut_just_after_its_first_error():
+    failed = trajectory_of(CUP, "go garden", "revise", "take lamp", "go hall", "take cup")
+    starts, lost = failed_prefixes([failed], Lab)
+    assert starts == [Start(CUP, failed.steps[:3])]
+    assert lost == 0
+
+
+def test_a_prefix_from_which_nothing_leads_to_the_goal_is_left_out_and_counted():
+    fatal = trajectory_of(CUP, "go garden", "take cup", "put cup")
+    # From the landing it takes 5 actions: go hall, go garden, take cup, go pantry, put cup; the
+    # limit is 24.
+    astray = ["go landing", "go attic", "go landing"]
+    late = trajectory_of(CUP, *["revise"] * 19, *astray)
+    in_time = trajectory_of(CUP, *["revise"] * 18, *astray)
+    solved = trajectory_of(CUP, "go kitchen", *SOLVED)
+    short = trajectory_of(CUP, "go garden")  # failed, but without an error
+    starts, lost = failed_prefixes([fatal, late, in_time, solved, short], Lab)
+    assert lost == 1 + 1
+    assert [len(start.steps) for start in starts] == [19]
+
+
+# --- the judge's marks
 
 
 def test_the_judges_marks_by_hand():
     #        exact  near  near  far  missed  right, left alone  right, false alarm
     truth = [2, 2, 2, 5, 0, None, None, None]
-    found = [2, 1, 3, 2, None, None, None, 4]
-    assert judge_figures(truth, found) == {
+    errors = [2, 1, 3, 2, None, None, None, 4]
+    assert judge_figures(truth, errors) == {
         "first_error_exact": pytest.approx(1 / 5),
         "first_error_within_1": pytest.approx(3 / 5),
         "false_alarms": pytest.approx(1 / 3),
     }
+
+
+def test_a_judge_that_is_two_steps_off_is_not_within_one():
+    figures = judge_figures([3, 3, 3, 3, None, None], [3, 2, 5, None, None, 1])
+    expected = {"first_error_exact": 0.25, "first_error_within_1": 0.5, "false_alarms": 0.5}
+    assert figures == expected
 
 
 def test_a_miss_is_not_near_the_first_step():
@@ -761,106 +1015,3 @@ def test_marks_that_nothing_could_earn_are_none():
 def test_truth_and_findings_of_different_length_are_refused():
     with pytest.raises(ValueError, match="zip"):
         judge_figures([1], [])
-
-
-class Told(Corridor):
-    """A corridor that knows a way from the start only; `jump` is no action of it and `left` leads away."""
-
-    def gold(self):
-        return ["right", "right"]
-
-    def choices(self):
-        return ["left", "jump"]
-
-
-def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
-    assert [m["content"] for m in demonstration(Told(), "train-0")[1::2]] == ["Action: right", "Action: right"]
-    rng, spoilt, mended = random.Random(0), 0, 0
-    for _ in range(200):
-        messages = judged_episode(Told(), "train-0", ["left"], rng)
-        actions = [re.findall(r"Action: (.+)", m["content"])[-1] for m in messages[::2]]
-        verdicts = [m["content"].removeprefix("Judgment: ") for m in messages[1::2]]
-        assert verdicts == ["Good" if action == "right" else "Bad" for action in actions]
-        if verdicts[-1] == "Bad":
-            spoilt += 1
-            assert verdicts.count("Bad") == 1, "behind the first mistake on a spoilt path nothing is known"
-        else:
-            mended += "jump" in actions
-            assert (actions.count("right"), actions.count("left")) == (2, 0), "only the harmless is judged to the end"
-    assert min(spoilt, mended) > 5
-
-
-# --- the whole exam
-
-POOR = {  # what it does for each wish; the last two actions again and again where they do not suffice
-    "cup pantry": SOLVED,
-    "cup kitchen": ["go garden", "take cup", "go kitchen", "put cup"],
-    "lamp pantry": ["go garden", "go office"],
-    "ball pantry": ["go garage", "take ball", "put ball"],  # ends in the garage, for good
-}
-BETTER = POOR | {"lamp pantry": ["go garden", "go kitchen", "take lamp", "go pantry", "put lamp"]}
-EXAM = ["cup-pantry-hall-0", "cup-kitchen-hall-0", "lamp-pantry-hall-0", "ball-pantry-hall-0"]
-CALLED_BAD = {  # by its judge: a false alarm, the first error, and the step before it
-    "the cup is downstairs. put it in the pantry.": "take cup",
-    "the lamp is downstairs. put it in the pantry.": "go garden",
-    "the ball is downstairs. put it in the pantry.": "take ball",
-}
-
-
-def candidate(script):
-    """Acts by the script, and calls Bad what CALLED_BAD names."""
-
-    def speak(turns, copy, luck):
-        if turns[0].startswith("Judge"):
-            asked = turns[-1].rpartition("Action: ")[2]
-            bad = any(wish in turns[0] and asked.startswith(action) for wish, action in CALLED_BAD.items())
-            return f"Judgment: {'Bad' if bad else 'Good'}"
-        thing, goal = re.match(r"the (\w+) is \w+\. put it in the (\w+)\.", turns[0]).groups()
-        actions, said = script[f"{thing} {goal}"], len(turns) // 2
-        return f"Action: {actions[said] if said < len(actions) else actions[said % 2 - 2]}"
-
-    return ScriptedActor(speak)
-
-
-def test_an_exam_by_hand():
-    row, trajectories = measure(candidate(POOR), Exam("lab", Lab, EXAM), 2)
-    assert [t.task for t in trajectories] == EXAM
-    assert [len(t.steps) for t in trajectories] == [4, 4, Lab.step_limit, 3]
-    again = 1 - 2 / Lab.step_limit  # two steps, over and over
-    assert row == {
-        "tasks": 4,
-        "score": 1 / 2,
-        "success": 1 / 2,
-        "loops": pytest.approx(again / 4),
-        "loops_failed": pytest.approx(again / 2),
-        "recovery": 0.0,
-        "recovery_prefixes": 1,
-        "recovery_left_out": 1,
-        "first_error_exact": 1 / 2,
-        "first_error_within_1": 1.0,
-        "false_alarms": 1 / 2,
-    }
-
-
-def test_recovery_is_measured_from_the_failures_of_the_first_exam():
-    exam = Exam("lab", Lab, EXAM)
-    measure(candidate(POOR), exam, 4)
-    ((task, steps),) = frozen = exam.prefixes
-    assert (task, [step.action for step in steps]) == ("lamp-pantry-hall-0", ["go garden"])
-    row, _ = measure(candidate(BETTER), exam, 1)
-    assert exam.prefixes is frozen
-    assert (row["score"], row["recovery"]) == (3 / 4, 1.0)
-    assert (row["recovery_prefixes"], row["recovery_left_out"]) == (1, 1)
-
-
-def test_an_exam_without_failures_has_no_recovery_and_one_without_an_expert_no_truth():
-    passed, _ = measure(candidate(POOR), Exam("lab", Lab, EXAM[:2]), 4)
-    assert (passed["score"], passed["recovery"]) == (1.0, None)
-    assert (passed["recovery_prefixes"], passed["recovery_left_out"]) == (0, 0)
-    assert (passed["loops_failed"], passed["first_error_exact"], passed["false_alarms"]) == (None, None, 1 / 2)
-    exam = Exam("corridor", Corridor, ["test-0", "test-1"])
-    row, (one, other) = measure(ScriptedActor(lambda turns, copy, luck: "Action: right"), exam, 4)
-    assert (one.score, other.score, exam.prefixes) == (1.0, 1.0, None)
-    known = {"tasks": 2, "score": 1.0, "success": 1.0, "loops": 0.0}
-    assert {name: value for name, value in row.items() if value is not None} == known
-    assert row.keys() == passed.keys()

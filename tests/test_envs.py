@@ -1,8 +1,9 @@
-"""World and lab: the rules, the expert as a measure of distance, the splits, the truth, and bad input.
+"""World and lab: the rules, the expert, the splits, the truth, worlds by name, and bad input.
 
-Shop, craft and textcraft have files of their own.
+The worlds in worlds/ have files of their own.
 """
 
+import math
 import random
 import re
 import subprocess
@@ -14,18 +15,22 @@ import pytest
 from doubles import Corridor
 
 import envs
-from envs import SPLITS, Lab, UserError, World, first_error, make_world
-from extras.seeking import SeekingLab
+from engine import UserError
+from envs import SPLITS, WORLD_MODULES, Lab, World, distance, first_error, make_world
 
-# Derived from the description of the house alone: downstairs all rooms open into each other, upstairs each opens
-# onto the landing, and stairs lead from the hall to the landing.
+# Derived from the description of the house alone: downstairs all rooms open into each other,
+# upstairs each opens onto the landing, and stairs lead from the hall to the landing.
 DOWN = ["hall", "kitchen", "garden", "garage", "office", "pantry"]
 UP = ["bedroom", "bathroom", "study", "nursery", "attic"]
 ROOMS = [*DOWN, "landing", *UP]
-DOORS = {room: {*DOWN} for room in DOWN} | {room: {"landing"} for room in UP} | {"landing": {*UP, "hall"}}
+DOORS = (
+    {room: {*DOWN} for room in DOWN}
+    | {room: {"landing"} for room in UP}
+    | {"landing": {*UP, "hall"}}
+)
 DOORS["hall"] = {*DOWN, "landing"}
 
-# Layout 0 hides the things in the order of their names: the lamp in the kitchen, the cup in the garden, ...
+# Layout 0 hides the things in the order of their names: lamp in the kitchen, cup in the garden, ...
 AT = dict(zip(Lab.THINGS, [*DOWN[1:], *UP], strict=True))
 
 
@@ -84,7 +89,9 @@ def test_an_episode_that_ends_on_the_last_step_is_terminated_and_not_truncated()
     assert world.step("right")[1:4] == (1.0, True, False)
 
 
-@pytest.mark.parametrize("actions", [["right", "right"], ["stay"] * Corridor.step_limit], ids=["ended", "truncated"])
+@pytest.mark.parametrize(
+    "actions", [["right", "right"], ["stay"] * Corridor.step_limit], ids=["ended", "truncated"]
+)
 def test_no_step_can_be_taken_once_the_episode_is_over(actions):
     world = Corridor()
     world.reset(options={"task": "test-0"})
@@ -101,9 +108,38 @@ def test_no_step_can_be_taken_before_the_first_reset():
 
 
 def test_a_world_of_ones_own_must_write_the_three_methods():
-    for call in (lambda: World().tasks("test"), lambda: World().begin("x"), lambda: World().act("x")):
+    for call in (
+        lambda: World().tasks("test"),
+        lambda: World().begin("x"),
+        lambda: World().act("x"),
+    ):
         with pytest.raises(NotImplementedError):
             call()
+
+
+def test_a_world_that_knows_nothing_besides_says_so():
+    world = Corridor()
+    world.reset(options={"task": "test-0"})
+    assert world.expert() is None
+    assert world.gold() == []
+    assert world.choices() == []
+    assert world.thought() == ""
+    assert (world.has_expert, world.has_gold) == (False, False)
+    assert (world.words, world.parallel, world.warm_up) == ("", 1, "train")
+
+
+def test_who_writes_an_expert_or_a_gold_path_has_one():
+    class Guided(Corridor):
+        def expert(self):
+            return ["right"] * (4 - self.place)
+
+    class Golden(Corridor):
+        def gold(self):
+            return ["right", "right"]
+
+    assert (Guided().has_expert, Guided().has_gold) == (True, False)
+    assert (Golden().has_expert, Golden().has_gold) == (False, True)
+    assert (Lab().has_expert, Lab().has_gold) == (True, False)
 
 
 # --- the house
@@ -121,14 +157,20 @@ def test_every_room_has_the_doors_of_the_house_and_no_others():
         for room in ROOMS:
             world = lab(f"lamp-hall-{start}-0")
             said = world.step(f"go {room}")[0]
-            assert (said == "no such door.") == (room not in DOORS[start]), f"from {start} to {room}: {said}"
+            assert (said == "no such door.") == (room not in DOORS[start]), (
+                f"from {start} to {room}: {said}"
+            )
             assert said == "no such door." or said.startswith(f"{room}: ")
 
 
 def test_a_room_shows_its_own_thing_and_that_the_wanted_one_is_missing():
     world = lab("ball-hall-hall-0")
     assert say(world, "go kitchen", "go garage") == ["kitchen: lamp, no ball.", "garage: ball."]
-    assert say(world, "take ball", "go garage", "go kitchen") == ["taken.", "garage: nothing.", "kitchen: lamp."]
+    assert say(world, "take ball", "go garage", "go kitchen") == [
+        "taken.",
+        "garage: nothing.",
+        "kitchen: lamp.",
+    ]
 
 
 def test_hall_and_landing_hide_nothing_and_every_other_room_one_thing():
@@ -156,7 +198,10 @@ def test_a_layout_is_the_permutation_of_the_things_with_its_rank():
 
 def test_partial_credit_for_finding_taking_and_carrying_and_the_rest_for_putting():
     world = lab("cup-pantry-hall-0")
-    told = [world.step(a) for a in ["go kitchen", "go garden", "take cup", "go office", "go pantry", "put cup"]]
+    told = [
+        world.step(a)
+        for a in ["go kitchen", "go garden", "take cup", "go office", "go pantry", "put cup"]
+    ]
     assert [info["score"] for *_, info in told] == [0.0, 0.25, 0.5, 0.5, 0.75, 1.0]
     assert [reward for _, reward, *_ in told] == [0.0, 0.25, 0.25, 0.0, 0.25, 0.25]
     assert [over for _, _, over, *_ in told] == [False] * 5 + [True]
@@ -173,8 +218,12 @@ def test_rewards_add_up_to_the_score_wherever_the_episode_starts():
     for start in ("hall", "garden", "pantry"):  # the cup lies in the garden
         world = Lab()
         _, info = world.reset(options={"task": f"cup-pantry-{start}-0"})
-        told = [world.step(action) for action in ["go office", "go garden", "take cup", "go pantry"]]
-        assert info["score"] + sum(reward for _, reward, *_ in told) == told[-1][-1]["score"] == 0.75, f"from {start}"
+        told = [
+            world.step(action) for action in ["go office", "go garden", "take cup", "go pantry"]
+        ]
+        assert (
+            info["score"] + sum(reward for _, reward, *_ in told) == told[-1][-1]["score"] == 0.75
+        ), f"from {start}"
 
 
 def test_other_things_earn_no_credit():
@@ -185,7 +234,10 @@ def test_other_things_earn_no_credit():
     ("actions", "final"),
     [
         (["go garden", "take cup", "put cup"], "put cup"),  # the right thing in the wrong room
-        (["go kitchen", "take lamp", "go garden", "take cup", "go pantry", "put lamp"], "put lamp"),  # the wrong thing
+        (
+            ["go kitchen", "take lamp", "go garden", "take cup", "go pantry", "put lamp"],
+            "put lamp",
+        ),  # the wrong thing
     ],
     ids=["wrong room", "wrong thing"],
 )
@@ -194,7 +246,13 @@ def test_a_wrong_put_is_fatal(actions, final):
     before = world.score
     assert before > 0
     said, reward, terminated, truncated, info = world.step(actions[-1])
-    assert (said, reward, terminated, truncated, info) == ("that breaks it.", -before, True, False, {"score": 0.0})
+    assert (said, reward, terminated, truncated, info) == (
+        "that breaks it.",
+        -before,
+        True,
+        False,
+        {"score": 0.0},
+    )
     assert world.expert() is None
 
 
@@ -206,17 +264,25 @@ def test_putting_what_is_not_held_is_harmless():
 
 
 def test_a_wrong_room_upstairs_needs_walking_back_and_downstairs_does_not():
-    downstairs, upstairs = lab("ball-hall-kitchen-0", "go garden"), lab("map-hall-bedroom-0", "go landing", "go study")
+    downstairs, upstairs = (
+        lab("ball-hall-kitchen-0", "go garden"),
+        lab("map-hall-bedroom-0", "go landing", "go study"),
+    )
     assert downstairs.step("go garage")[0] == "garage: ball."
     assert upstairs.step("go nursery")[0] == "no such door."
-    assert say(upstairs, "go landing", "go nursery") == ["landing: nothing, no map.", "nursery: map."]
+    assert say(upstairs, "go landing", "go nursery") == [
+        "landing: nothing, no map.",
+        "nursery: map.",
+    ]
 
 
 # --- the expert
 
 
 @pytest.mark.parametrize("layout", [0, 987_654, Lab.LAYOUTS - 1])
-def test_each_action_of_the_expert_shortens_the_shortest_way_by_one_from_every_start_to_every_end(layout):
+def test_each_action_of_the_expert_shortens_the_shortest_way_by_one_from_every_start_to_every_end(
+    layout,
+):
     world = Lab()
     for thing in Lab.THINGS:
         for goal in ROOMS:
@@ -246,7 +312,7 @@ def test_the_expert_solves_every_sampled_task(split):
         assert world.score == 1.0, task
 
 
-def test_no_action_brings_the_goal_nearer_by_more_than_one_and_the_expert_knows_the_way_after_any_detour():
+def test_no_action_brings_the_goal_nearer_by_more_than_one_and_after_any_detour_there_is_a_way():
     rng, world = random.Random(5), Lab()
     for task in world.tasks("validation")[:150]:
         world.reset(options={"task": task})
@@ -271,9 +337,19 @@ def test_choices_can_all_be_carried_out_but_for_taking_what_is_wanted_elsewhere(
         while not world.done and len(taken) < 12:
             for action in world.choices():
                 said = lab(task, *taken).step(action)[0]
-                assert said not in ("no such door.", "you do not hold that.", "nothing happens."), (task, taken, action)
-                assert action == f"take {world.thing}" or said != "that is not here.", (task, taken, action)
-            assert world.expert()[0] in world.choices(), "the right action must be among those to choose from"
+                assert said not in ("no such door.", "you do not hold that.", "nothing happens."), (
+                    task,
+                    taken,
+                    action,
+                )
+                assert action == f"take {world.thing}" or said != "that is not here.", (
+                    task,
+                    taken,
+                    action,
+                )
+            assert world.expert()[0] in world.choices(), (
+                "the right action must be among those to choose from"
+            )
             taken.append(rng.choice(world.choices()))
             world.step(taken[-1])
 
@@ -285,7 +361,10 @@ def test_there_are_ten_thousand_different_tasks_and_no_layout_and_goal_stands_in
     world = Lab()
     seen = {split: world.tasks(split) for split in SPLITS}
     assert [len(set(seen[split])) for split in SPLITS] == [30_000, 5_000, 5_000]
-    keys = {split: {(*t.split("-")[:2], t.split("-")[3]) for t in tasks} for split, tasks in seen.items()}
+    keys = {
+        split: {(*t.split("-")[:2], t.split("-")[3]) for t in tasks}
+        for split, tasks in seen.items()
+    }
     layouts = {split: {int(layout) for *_, layout in found} for split, found in keys.items()}
     for one, other in [("train", "validation"), ("train", "test"), ("validation", "test")]:
         assert not keys[one] & keys[other]
@@ -297,14 +376,18 @@ def test_there_are_ten_thousand_different_tasks_and_no_layout_and_goal_stands_in
 
 def test_every_thing_room_and_start_is_drawn_in_every_split():
     for split in SPLITS:
-        things, goals, starts, _ = zip(*(task.split("-") for task in Lab().tasks(split)[:2000]), strict=True)
+        things, goals, starts, _ = zip(
+            *(task.split("-") for task in Lab().tasks(split)[:2000]), strict=True
+        )
         assert ({*things}, {*goals}, {*starts}) == ({*Lab.THINGS}, {*ROOMS}, {*ROOMS})
 
 
 def test_tasks_and_texts_are_the_same_every_time():
     assert Lab().tasks("test") == Lab().tasks("test")
     rng = random.Random(7)
-    actions = [f"{verb} {rng.choice([*ROOMS, *AT])}" for verb in ("go", "take", "go", "go", "take", "go")]
+    actions = [
+        f"{verb} {rng.choice([*ROOMS, *AT])}" for verb in ("go", "take", "go", "go", "take", "go")
+    ]
     one, other = lab("map-attic-office-77"), lab("map-attic-office-77")
     other.reset(seed=99, options={"task": "map-attic-office-77"})
     assert [one.step(a) for a in actions] == [other.step(a) for a in actions]
@@ -327,7 +410,9 @@ def test_every_word_that_the_lab_says_or_hears_is_in_words():
             action = rng.choice([*world.choices(), "go attic", "put shoe", "take rope", "dance"])
             said += [action if action != "dance" else "", world.step(action)[0]]
         unknown = {*re.findall(r"\w+|[^\w\s]", " ".join(said))} - known
-        assert not unknown, f"in {task} the lab uses words that a tokenizer made from its words lacks"
+        assert not unknown, (
+            f"in {task} the lab uses words that a tokenizer made from its words lacks"
+        )
 
 
 # --- whatever a model writes
@@ -412,6 +497,16 @@ def test_a_task_that_does_not_exist_is_told_in_one_sentence_that_shows_one_that_
 # --- the truth about the first error
 
 
+def test_the_distance_is_the_length_of_the_experts_way_and_infinite_where_none_is_left():
+    assert distance(lab("cup-pantry-hall-0")) == 4
+    assert distance(lab("cup-pantry-hall-0", "go garden", "take cup")) == 2
+    assert distance(lab("cup-pantry-hall-0", "go garden", "take cup", "go pantry", "put cup")) == 0
+    assert distance(lab("cup-pantry-hall-0", "go garden", "take cup", "put cup")) == math.inf
+    world = Corridor()
+    world.reset(options={"task": "test-0"})
+    assert distance(world) == math.inf, "it has no expert"
+
+
 @pytest.mark.parametrize(
     ("actions", "error"),
     [
@@ -422,18 +517,41 @@ def test_a_task_that_does_not_exist_is_told_in_one_sentence_that_shows_one_that_
         (["go garden", "go garden", "take cup"], 1),  # a step that leads nowhere
         (["go garden", "take lamp", "take cup"], 1),  # what is not there
         (["go garden", "take cup", "put cup"], 2),  # fatal
-        (["go garden", "take cup", "go kitchen", "put cup"], 2),  # the first error, not the fatal one
-        (["", "revise", "go garden", "revise", "", "go landing"], 5),  # what the world never sees is passed over
+        (
+            ["go garden", "take cup", "go kitchen", "put cup"],
+            2,
+        ),  # the first error, not the fatal one
+        (
+            ["", "revise", "go garden", "revise", "", "go landing"],
+            5,
+        ),  # what the world never sees is passed over
         (["revise", "", "go garden", "take cup", "go pantry", "put cup"], None),
         (["dance"], 0),
     ],
 )
-def test_the_first_error_is_the_first_action_after_which_the_way_did_not_get_shorter(actions, error):
+def test_the_first_error_is_the_first_action_after_which_the_way_did_not_get_shorter(
+    actions, error
+):
     assert first_error(Lab(), "cup-pantry-hall-0", actions) == error
 
 
+def test_the_world_is_reset_before_the_first_error_is_looked_for():
+    world = lab("lamp-attic-study-77", "go landing")
+    assert first_error(world, "cup-pantry-hall-0", ["go garden", "go garden"]) == 1
+    assert (world.thing, world.room) == ("cup", "garden")
+
+
 def test_walking_through_the_hall_is_no_error_where_the_way_leads_through_it():
-    way = ["go hall", "go landing", "go attic", "take rope", "go landing", "go hall", "go office", "put rope"]
+    way = [
+        "go hall",
+        "go landing",
+        "go attic",
+        "take rope",
+        "go landing",
+        "go hall",
+        "go office",
+        "put rope",
+    ]
     assert first_error(Lab(), "rope-office-garden-0", way) is None
     assert first_error(Lab(), "rope-office-hall-0", way) == 0  # but from the hall it leads nowhere
 
@@ -463,16 +581,20 @@ def test_make_world_makes_fresh_copies_of_the_worlds_it_names():
 @pytest.mark.parametrize(
     ("name", "option"),
     [
+        ("shop", ""),
+        ("craft:", ""),
         ("agentgym:webshop@http://host:1", "webshop@http://host:1"),
         ("scienceworld", ""),
         ("scienceworld:find-plant+find-animal", "find-plant+find-animal"),
         ("textcraft:folder", "folder"),
     ],
 )
-def test_an_extra_is_imported_when_asked_for_and_gets_what_stands_after_the_first_colon(monkeypatch, name, option):
+def test_a_world_is_imported_when_asked_for_and_gets_what_stands_after_the_first_colon(
+    monkeypatch, name, option
+):
     asked = []
     module = types.SimpleNamespace(make_world=lambda option: asked.append(option) or Corridor)
-    monkeypatch.setitem(sys.modules, f"extras.{name.partition(':')[0]}", module)
+    monkeypatch.setitem(sys.modules, f"worlds.{name.partition(':')[0]}", module)
     assert make_world(name) is Corridor
     assert asked == [option]
     make_world(name, "recipes")  # for textcraft alone, and only where its name holds no folder
@@ -483,33 +605,124 @@ def test_the_folder_of_recipes_stands_in_for_textcrafts_alone(monkeypatch):
     asked = []
     for name in ("textcraft", "agentgym"):
         module = types.SimpleNamespace(make_world=lambda option: asked.append(option))
-        monkeypatch.setitem(sys.modules, f"extras.{name}", module)
+        monkeypatch.setitem(sys.modules, f"worlds.{name}", module)
         make_world(name, "recipes")
         make_world(name)
     assert asked == ["recipes", "", "", ""]
 
 
-def test_importing_the_worlds_imports_no_extra():
-    code = "import envs, sys; print([name for name in sys.modules if name.startswith('extras')])"
+def test_every_other_world_is_a_file_in_worlds():
+    folder = Path(envs.__file__).parent / "worlds"
+    assert [name for name in WORLD_MODULES if not (folder / f"{name}.py").is_file()] == []
+
+
+def test_importing_envs_imports_no_other_world_and_no_extra():
+    code = (
+        "import envs, sys; heavy = ('worlds', 'extras', 'torch')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in heavy])"
+    )
     where = Path(envs.__file__).parent
-    run = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=True
+    )
     assert run.stdout == "[]\n"
 
 
-def test_an_extra_that_cannot_be_imported_is_told_in_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "extras.scienceworld", None)  # as if it were not there
-    with pytest.raises(UserError, match=r"^--env scienceworld: the module scienceworld cannot be imported"):
+def test_a_world_that_cannot_be_imported_is_told_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "worlds.scienceworld", None)  # as if it were not there
+    with pytest.raises(
+        UserError, match=r"^--env scienceworld: the module scienceworld cannot be imported"
+    ):
         make_world("scienceworld")
 
 
 def test_anybodys_own_world_is_named_by_module_and_class():
     assert isinstance(make_world("doubles:Corridor")(), Corridor)
+    assert make_world("doubles:Corridor") is Corridor
+
+
+class Foreign:
+    """A world that knows nothing of ours: two switches, both of which must be on."""
+
+    step_limit = 4
+
+    def tasks(self, split):
+        return [f"{split}-0"]
+
+    def reset(self, *, seed=None, options):
+        self.switches = {"left": False, "right": False}
+        return "both are off.", {"instruction": f"turn on both ({options['task']}).", "score": 0.0}
+
+    def step(self, action):
+        if action in self.switches:
+            self.switches[action] = not self.switches[action]
+        on = all(self.switches.values())
+        return f"{action}.", float(on), on, False, {"score": float(on)}
+
+
+class ForeignExpert(Foreign):
+    """The same, and it knows the way."""
+
+    def expert(self):
+        return [name for name, on in self.switches.items() if not on]
+
+
+def test_a_class_that_inherits_nothing_and_has_no_expert_is_a_world_all_the_same():
+    make = make_world(f"{__name__}:Foreign")
+    world = make()
+    assert world is not make()
+    assert isinstance(world, Foreign)
+    assert isinstance(world, World)
+    assert world.reset(options={"task": "test-0"}) == (
+        "both are off.",
+        {"instruction": "turn on both (test-0).", "score": 0.0},
+    )
+    assert world.step("left") == ("left.", 0.0, False, False, {"score": 0.0})
+    assert world.step("right") == ("right.", 1.0, True, False, {"score": 1.0})
+    assert (world.tasks("train"), world.step_limit) == (["train-0"], 4)
+    assert (world.has_expert, world.has_gold) == (False, False)
+    assert (world.expert(), world.gold(), world.choices(), world.thought()) == (None, [], [], "")
+    assert (world.words, world.parallel, world.warm_up) == ("", 1, "train")
+    assert not hasattr(Foreign, "expert"), "the class itself is left as it is"
+
+
+def test_the_truth_about_a_foreign_world_is_known_where_it_has_an_expert():
+    world = make_world(f"{__name__}:ForeignExpert")()
+    assert (world.has_expert, world.has_gold) == (True, False)
+    assert first_error(world, "test-0", ["left", "right"]) is None
+    assert first_error(world, "test-0", ["left", "left", "right"]) == 1
+
+
+class NoAct(World):
+    """A world that lacks a method."""
+
+    def tasks(self, split):
+        return []
+
+    def begin(self, task):
+        return "", ""
+
+
+class NoSteps(Corridor):
+    """A world in which nothing can be done."""
+
+    step_limit = 0
+
+
+class NoStep:
+    """A foreign world that lacks a method."""
+
+    step_limit = 1
+    tasks = reset = print
 
 
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("nowhere", "there are lab, shop, craft, textcraft, scienceworld, agentgym, and module:Class"),
+        (
+            "nowhere",
+            "there are lab, shop, craft, textcraft, scienceworld, agentgym, and module:Class",
+        ),
         ("lab:", "the module lab cannot be imported"),
         ("", "there are lab"),
         ("no_such_module:World", "no_such_module cannot be imported"),
@@ -518,6 +731,10 @@ def test_anybodys_own_world_is_named_by_module_and_class():
         (":World", "cannot be imported"),
         (".relative:World", "cannot be imported"),
         ("json:loads", "no world, as it has no tasks"),
+        ("envs:World", "no world, as it has no tasks; derive a class from envs.World"),
+        ("test_envs:NoAct", "no world, as it has no act; derive a class from envs.World"),
+        ("test_envs:NoStep", "no world, as it has no step; derive a class from envs.World"),
+        ("test_envs:NoSteps", "its step_limit is 0; it must be at least 1"),
     ],
 )
 def test_a_name_that_is_no_worlds_is_told_in_one_sentence(name, part):
@@ -526,51 +743,3 @@ def test_a_name_that_is_no_worlds_is_told_in_one_sentence(name, part):
     assert part in str(caught.value)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-# --- an expert that sees only what the agent sees
-
-
-def seeking(task):
-    world = SeekingLab()
-    world.reset(options={"task": task})
-    return world
-
-
-def test_the_seeking_expert_goes_through_the_told_floor_until_it_sees_the_thing():
-    for task in random.Random(0).sample(Lab().tasks("train"), 200):
-        world, knowing = seeking(task), Lab()
-        knowing.reset(options={"task": task})
-        floor = [room for room in (Lab.UP if world.home in Lab.UP else Lab.DOWN) if room in Lab.HIDING]
-        entered, way = [], world.expert()
-        assert len(way) >= len(knowing.expert())
-        while not world.done:
-            entered += [world.room] if world.room in floor and world.thing not in world.held else []
-            assert world.expert() == way, "it goes on as it said"
-            world.step(way.pop(0))
-        assert world.score == 1.0
-        before = [room for room in dict.fromkeys(entered) if room in floor]
-        others = [room for room in before if room not in (world.home, task.split("-")[2])]
-        assert others == [room for room in floor if room in others], "in one order"
-        ahead = floor[: floor.index(world.home)]
-        assert {*ahead} <= {*before} or task.split("-")[2] == world.home, "none in between is left out"
-
-
-def test_what_the_seeking_expert_does_depends_only_on_what_was_seen():
-    first = {}
-    for task in random.Random(1).sample(Lab().tasks("train"), 2000):
-        world = seeking(task)
-        told = (task.split("-")[1:3], world.home in Lab.UP, world.place.get(world.room))
-        if world.home != world.room:
-            first.setdefault(str(told), set()).add(world.expert()[0])
-    assert len(first) > 200
-    assert all(len(actions) == 1 for actions in first.values())
-
-
-def test_the_seeking_expert_gives_up_where_labs_does():
-    for task in random.Random(2).sample(Lab().tasks("train"), 300):
-        world = seeking(task)
-        other = world.place.get(world.room, world.thing)
-        if other != world.thing:
-            assert [world.step(f"{verb} {other}")[0] for verb in ("take", "put")] == ["taken.", "that breaks it."]
-            assert world.expert() is None

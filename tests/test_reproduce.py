@@ -1,4 +1,4 @@
-"""The evidence: what is run and what not again, what is kept of a run, the intervals, and the report."""
+"""The evidence: what is run and what not again, what a run leaves, the intervals, the report."""
 
 import json
 import re
@@ -9,79 +9,101 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs import UserError
-from extras import reproduce
+from engine import UserError
+from extras import evidence, plan, report, reproduce
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
-    monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "results" / "reproduce")
-    reproduce.FOLDER.mkdir(parents=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "ROOT", tmp_path)
+    monkeypatch.setattr(plan, "FOLDER", tmp_path / "results" / "reproduce")
+    plan.FOLDER.mkdir(parents=True)
     return tmp_path
 
 
-FIGURES = ("score", "success", "recovery", "loops", "revision_length", "executable_share", "first_error_exact",
-    "false_alarms")
+FIGURES = (
+    "score",
+    "success",
+    "recovery",
+    "loops",
+    "revision_length",
+    "executable_share",
+    "first_error_exact",
+    "false_alarms",
+)
 
 
 def left(world, scores, seed=0, **figures):
-    """What a run leaves: `scores[k]` are those of iteration k; every figure is a list by iteration, or none."""
+    """What a run leaves: `scores[k]` are those of iteration k, a figure is a list by iteration."""
     rows = [
         {"env": world, "iteration": k, "seed": seed, "counts": {"revision": 10 * k, "good": 5}}
         | {name: figures[name][k] if name in figures else None for name in FIGURES}
         for k in range(len(scores))
     ]
-    return {"arguments": [], "rows": rows, "scores": {world: {str(k): s for k, s in enumerate(scores)}}}
+    return {
+        "arguments": [],
+        "rows": rows,
+        "scores": {world: {str(k): s for k, s in enumerate(scores)}},
+    }
 
 
 def put(name, run):
-    reproduce.place(name).write_text(json.dumps(run))
+    plan.result_file(name).write_text(json.dumps(run))
 
 
 def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
     import train
 
-    plan = reproduce.plan(5)
-    compared = [f"{world} {method}" for world in reproduce.WORLDS for method in reproduce.METHODS]
-    methods = [name for name in plan if name.rsplit(" ", 1)[0] in compared]
+    runs = plan.runs(5)
+    compared = [f"{world} {method}" for world in plan.WORLDS for method in plan.METHODS]
+    methods = [name for name in runs if name.rsplit(" ", 1)[0] in compared]
     assert len(methods) == 3 * 5 * 5
-    assert len(plan) == len(methods) + 3 * len(reproduce.ABLATIONS) + 3
-    configs = {name: train.parse(["--tiny", *arguments]) for name, arguments in plan.items()}
+    assert len(runs) == len(methods) + 3 * len(plan.ABLATIONS) + 3
+    configs = {name: train.parse(["--tiny", *arguments]) for name, arguments in runs.items()}
     for config in configs.values():
         train.check(config)
     different = {str(config) for config in configs.values()}
-    assert len(different) == len(plan), "no two runs are alike"
-    assert {config.tasks for name, config in configs.items() if name in methods} == {800}, "one budget for all"
-    assert set(list(plan)[:15]) == {f"{name} 0" for name in compared}
+    assert len(different) == len(runs), "no two runs are alike"
+    assert {config.tasks for name, config in configs.items() if name in methods} == {800}, (
+        "one budget for all"
+    )
+    assert set(list(runs)[:15]) == {f"{name} 0" for name in compared}
 
 
-def test_each_method_has_as_many_trials_and_takes_the_rate_that_scored_most(kept):
+def test_each_method_has_as_many_trials_and_takes_the_rate_that_scored_most(project):
     import train
 
-    trials = reproduce.trials()
-    for method in reproduce.METHODS:
-        configs = [train.parse(["--tiny", *given]) for name, given in trials.items() if f" {method} " in name]
+    trials = plan.trials()
+    for method in plan.METHODS:
+        configs = [
+            train.parse(["--tiny", *given])
+            for name, given in trials.items()
+            if f" {method} " in name
+        ]
         assert len({config.lr for config in configs}) == 4
-        assert {(c.method, c.env, c.seed, c.eval_split) for c in configs} == {(method, "lab", 100, "validation")}
+        assert {(c.method, c.env, c.seed, c.eval_split) for c in configs} == {
+            (method, "lab", 100, "validation")
+        }
         assert len({config.warmup_lr for config in configs}) == 1, "all begin from the same agent"
-    assert reproduce.chosen("eto") == "3e-5", "the second one, while trials are missing"
+    assert plan.best_rate("eto") == "3e-5", "the second one, while trials are missing"
     for rate, score in (("1e-5", 0.3), ("3e-5", 0.2), ("1e-4", 0.1), ("3e-4", 0.9)):
-        assert reproduce.chosen("eto") == "3e-5"
+        assert plan.best_rate("eto") == "3e-5"
         put(f"trial eto {rate}", left("lab", [[1.0, 1.0], [score, 0.1]]))
-    assert reproduce.chosen("eto") == "3e-4"
-    assert reproduce.plan(1)["craft eto 0"] == ["--env", "craft", "--method", "eto", "--lr", "3e-4", "--seed", "0"]
-    assert reproduce.chosen("bc") == "1.5e-3"
+    assert plan.best_rate("eto") == "3e-4"
+    command = "--env craft --method eto --lr 3e-4 --seed 0"
+    assert plan.runs(1)["craft eto 0"] == command.split()
+    assert plan.best_rate("bc") == "1.5e-3"
 
 
-def test_a_variant_of_a_world_goes_by_another_name_in_its_run(kept):
-    put("lab seeking expert 0", left("extras.seeking:SeekingLab", [[0.0], [0.5]], recovery=[0.1, 0.2]))
-    (run,) = reproduce.read_back(1)["lab", "seeking expert"].values()
-    assert reproduce.scores(run, "lab", 1) == 0.5
-    assert reproduce.figure(run, "lab", "recovery", 1) == 0.2
+@pytest.mark.parametrize("variant", ["worlds.seeking:SeekingLab", "extras.seeking:SeekingLab"])
+def test_a_variant_of_a_world_goes_by_another_name_in_its_run(project, variant):
+    put("lab seeking expert 0", left(variant, [[0.0], [0.5]], recovery=[0.1, 0.2]))
+    (result,) = evidence.read_evidence(1).of("lab", "seeking expert").results.values()
+    assert result.scores("lab", 1) == 0.5
+    assert result.figure("lab", "recovery", 1) == 0.2
 
 
-def test_only_what_is_missing_is_run_and_none_is_begun_too_late(kept, monkeypatch):
+def test_only_what_is_missing_is_run_and_none_is_begun_too_late(project, monkeypatch):
     ran = []
     runs = {f"lab bc {seed}": [] for seed in range(4)}
     monkeypatch.setattr(reproduce, "run", lambda name, arguments: ran.append(name))
@@ -92,14 +114,16 @@ def test_only_what_is_missing_is_run_and_none_is_begun_too_late(kept, monkeypatc
     assert len(ran) == 3
 
 
-def test_a_run_that_fails_is_told_by_its_name_and_leaves_nothing(kept):
-    (kept / "train.py").write_text("import sys; sys.exit('train.py: no luck today')")
+def test_a_run_that_fails_is_told_by_its_name_and_leaves_nothing(project):
+    (project / "train.py").write_text("import sys; sys.exit('train.py: no luck today')")
     with pytest.raises(UserError, match=r"warm-up-lab-7: train\.py: no luck today"):
         reproduce.run("lab bc 7", ["--env", "lab", "--seed", "7"])
-    (kept / "train.py").write_text(SCRIPT + "if '--warmed' in sys.argv: sys.exit('train.py: no luck today')")
+    (project / "train.py").write_text(
+        SCRIPT + "if '--warmed' in sys.argv: sys.exit('train.py: no luck today')"
+    )
     with pytest.raises(UserError, match=r"lab bc 7: train\.py: no luck today"):
         reproduce.run("lab bc 7", ["--env", "lab", "--seed", "7"])
-    assert not list(reproduce.FOLDER.iterdir())
+    assert not list(plan.FOLDER.iterdir())
 
 
 SCRIPT = """
@@ -115,24 +139,29 @@ with open("commands", "a") as file:
 """
 
 
-def test_of_a_run_only_rows_and_scores_are_kept_and_half_a_run_is_begun_again(kept):
-    (kept / "train.py").write_text(SCRIPT)
+def test_of_a_run_only_rows_and_scores_are_kept_and_half_a_run_is_begun_again(project):
+    (project / "train.py").write_text(SCRIPT)
     for old in ("lab-bc-0.part", "lab-bc-0"):
-        (kept / "runs" / "reproduce" / old / "iteration-0").mkdir(parents=True)
+        (project / "runs" / "reproduce" / old / "iteration-0").mkdir(parents=True)
     reproduce.run("lab bc 0", ["--env", "lab", "--seed", "0"])
-    run = json.loads(reproduce.place("lab bc 0").read_text())
+    run = json.loads(plan.result_file("lab bc 0").read_text())
     assert run["arguments"] == ["--env", "lab", "--seed", "0"]
     assert run["scores"] == {"lab": {"0": [0.0, 0.0], "1": [0.333, 0.333]}}
     assert [row["score"] for row in run["rows"]] == [0, 1]
-    assert [path.name for path in (kept / "runs" / "reproduce").iterdir()] == ["warm-up-lab-0"]
+    assert [path.name for path in (project / "runs" / "reproduce").iterdir()] == ["warm-up-lab-0"]
 
 
-def test_the_runs_of_a_world_and_seed_share_one_warm_up_though_they_begin_side_by_side(kept):
-    (kept / "train.py").write_text(SCRIPT + "import time; time.sleep(0.2)")
-    (kept / "runs" / "reproduce" / "warm-up-lab-0.part").mkdir(parents=True)  # cut off, made again
-    runs = {f"lab {m} {seed}": ["--env", "lab", "--seed", seed, "--lr", "1"] for seed in "01" for m in ("bc", "eto")}
+def test_the_runs_of_a_world_and_seed_share_one_warm_up_though_they_begin_side_by_side(project):
+    (project / "train.py").write_text(SCRIPT + "import time; time.sleep(0.2)")
+    part = project / "runs" / "reproduce" / "warm-up-lab-0.part"  # cut off, made again
+    part.mkdir(parents=True)
+    runs = {
+        f"lab {m} {seed}": ["--env", "lab", "--seed", seed, "--lr", "1"]
+        for seed in "01"
+        for m in ("bc", "eto")
+    }
     reproduce.run_all(runs, jobs=4, end=time.monotonic() + 60)
-    commands = (kept / "commands").read_text().splitlines()
+    commands = (project / "commands").read_text().splitlines()
     made = [line for line in commands if "--warmed" not in line]
     assert sorted(line.split(" --out")[0] for line in made) == [
         f"--tiny --env lab --seed {seed} --iterations 0 --eval-tasks 1" for seed in "01"
@@ -146,46 +175,60 @@ def test_the_runs_of_a_world_and_seed_share_one_warm_up_though_they_begin_side_b
 def test_an_interval_holds_the_mean_and_is_as_wide_as_the_seeds_spread():
     rng = np.random.default_rng(1)
     samples = [rng.random(200) + shift for shift in rng.normal(0, 0.1, 40)]
-    middle, low, high = reproduce.interval([samples])
+    middle, low, high = evidence.interval([samples])
     assert middle == pytest.approx(np.mean(samples))
     assert low < middle < high
-    # The spread of a mean over seeds is theirs over the root of their number; tasks add next to nothing here.
-    assert high - low == pytest.approx(2 * 1.96 * np.std([s.mean() for s in samples]) / 40**0.5, rel=0.25)
+    # The spread of a mean over seeds is theirs over the root of their number; tasks add next to
+    # nothing here.
+    expected = 2 * 1.96 * np.std([s.mean() for s in samples]) / 40**0.5
+    assert high - low == pytest.approx(expected, rel=0.25)
     # Seeds that are all alike differ by their tasks.
-    middle, low, high = reproduce.interval([[np.repeat([0.0, 1.0], 50)] * 4])
+    middle, low, high = evidence.interval([[np.repeat([0.0, 1.0], 50)] * 4])
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / 400**0.5, rel=0.25)
 
 
 def test_an_average_over_worlds_weighs_each_alike():
-    middle, low, high = reproduce.interval([[np.full(10, 0.2)], [np.full(1000, 0.8)] * 4])
+    middle, low, high = evidence.interval([[np.full(10, 0.2)], [np.full(1000, 0.8)] * 4])
     assert (middle, low, high) == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_differences_are_taken_task_by_task_between_like_seeds(kept):
+def test_differences_are_taken_task_by_task_between_like_seeds(project):
     put("lab agent-r 0", left("lab", [[0.0, 0.0], [1.0, 0.5]]))
     put("lab agent-r 1", left("lab", [[0.0, 0.0], [1.0, 1.0]]))
     put("lab bc 1", left("lab", [[0.0, 0.0], [0.0, 0.75]]))
-    runs = reproduce.read_back(5)
-    (gain,) = reproduce.gains(runs, "lab", "agent-r", "bc")
+    runs = evidence.read_evidence(5)
+    (gain,) = runs.of("lab", "agent-r").gains(runs.of("lab", "bc"))
     assert gain.tolist() == [1.0, 0.25]
     put("lab bc 1", left("lab", [[0.5, 0.75], [0.0, 0.75]]))
-    (above_its_best,) = reproduce.gains(reproduce.read_back(5), "lab", "agent-r", "bc", best=True)
+    runs = evidence.read_evidence(5)
+    (above_its_best,) = runs.of("lab", "agent-r").gains(runs.of("lab", "bc"), best=True)
     assert above_its_best.tolist() == [0.5, 0.25]
-    assert reproduce.told([[gain]]).startswith("62.5 (")
+    assert evidence.mean_with_interval([[gain]]).startswith("62.5 (")
 
 
 def test_means_are_told_with_each_seed_or_with_their_spread():
     samples = [np.array([0.2, 0.4]), np.array([0.5, 0.5]), np.array([0.7, 0.7])]
-    assert reproduce.each(samples) == "50.0 (30.0, 50.0, 70.0)"
-    assert reproduce.spread(samples) == "50.0 ± 20.0", "the sample standard deviation of 30, 50 and 70"
-    assert reproduce.spread([np.array([1.5]), np.array([2.5])], 1.0) == "2.00 ± 0.71"
-    assert (reproduce.each(samples[:1]), reproduce.spread(samples[:1])) == ("30.0", "30.0")
-    assert (reproduce.each([]), reproduce.spread([]), reproduce.told([[]])) == ("-", "-", "-")
-    assert reproduce.told([[np.array([-1e-5])]]) == "0.0 (0.0 to 0.0)", "no minus before 0"
+    with_seeds = evidence.mean_with_seeds
+    with_deviation = evidence.mean_with_deviation
+    means = evidence.means(samples)
+    assert with_seeds(means) == "50.0 (30.0, 50.0, 70.0)"
+    expected = "50.0 ± 20.0"
+    assert with_deviation(means) == expected, "the sample standard deviation of 30, 50 and 70"
+    assert with_deviation([1.5, 2.5], scale=1.0, digits=2) == "2.00 ± 0.71"
+    assert (with_seeds(means[:1]), with_deviation(means[:1])) == ("30.0", "30.0")
+    assert (with_seeds([]), with_deviation([])) == ("-", "-")
+    assert evidence.mean_with_interval([[]]) == "-"
+    in_words = evidence.mean_with_interval([[np.array([-1e-5])]])
+    assert in_words == "0.0 (0.0 to 0.0)", "no minus before 0"
 
 
-def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
-    figures = {"recovery": [0.0, 0.5], "loops": [0.4, 0.1], "revision_length": [None, 2.0], "score": [0.0, 1.0]}
+def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
+    figures = {
+        "recovery": [0.0, 0.5],
+        "loops": [0.4, 0.1],
+        "revision_length": [None, 2.0],
+        "score": [0.0, 1.0],
+    }
     figures |= {"success": [0.0, 0.9], "executable_share": [None, 0.3]}
     figures |= {"first_error_exact": [0.9, 0.8], "false_alarms": [0.2, 0.1]}
     for seed, gain in enumerate((1.0, 0.5)):
@@ -196,33 +239,37 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(kept):
     put("several agent-r 1", several)
     for world, score in (("shop", 0.3), ("craft", 0.7)):
         put(f"{world} agent-r 1", left(world, [[0.0], [score]]))
-    told = reproduce.report(2)
-    assert "| agent-r | 75.0 (100.0, 50.0) | 30.0 | 70.0 | 58.3 (50.0 to 66.7) |" in told
-    assert "| before (iteration 0) | 0.0 (0.0, 0.0) | 0.0 | 0.0 | 0.0 (0.0 to 0.0) |" in told
-    assert "| eto | - | - | - | - |" in told
-    assert "| lab | agent-r | 0.0 ± 0.0 | 100.0 ± 0.0 |" in told
-    assert "| lab | agent-r | 40.0 ± 0.0 | 10.0 ± 0.0 |" in told, "loops by iteration"
-    assert "| bc | 62.5 (25.0 to 100.0) | - | - | - | - | 25.0 |" in told, "and the least of the seeds"
-    assert "| agent-r | 50.0 (50.0, 50.0) | - | - |" in told, "recovery"
-    assert "| agent-r | 10.0 (10.0, 10.0) | - | - |" in told, "loops"
-    plays = "| lab | 1 | 100.0 ± 0.0 | 75.0 (50.0 to 100.0) | 90.0 ± 0.0 | 90.0 90.0 | 50.0 ± 0.0 | 10.0 ± 0.0 |"
-    assert plays in told
-    assert "| lab | 1 | 10 | 5 | 2.00 ± 0.00 | 30.0 ± 0.0 | 80.0 ± 0.0 | 10.0 ± 0.0 |" in told
-    assert "| lab | 0 | 0 | 5 | - | - | 90.0 ± 0.0 | 20.0 ± 0.0 |" in told
-    assert "| one model, iteration 1 | 20.0 | 30.0 | 70.0 | 40.0 |" in told
-    assert "| one for each, iteration 1 | 50.0 | 30.0 | 70.0 | 50.0 |" in told, "of the seed that both have"
-    assert "| Agent-R | 0.0 ± 0.0 | 75.0 (100.0, 50.0) |  | 50.0 ± 0.0 | 10.0 ± 0.0 |" in told
-    assert "| the same, `bc` | - | - | - | - | - |" in told
-    assert "| seeking expert | seeking expert bc | - |" in told
-    assert "missing: shop bc 0, craft bc 0, lab optimal 0, " in told
+    text = report.markdown(2)
+    assert "| agent-r | 75.0 (100.0, 50.0) | 30.0 | 70.0 | 58.3 (50.0 to 66.7) |" in text
+    assert "| before (iteration 0) | 0.0 (0.0, 0.0) | 0.0 | 0.0 | 0.0 (0.0 to 0.0) |" in text
+    assert "| eto | - | - | - | - |" in text
+    assert "| lab | agent-r | 0.0 ± 0.0 | 100.0 ± 0.0 |" in text
+    assert "| lab | agent-r | 40.0 ± 0.0 | 10.0 ± 0.0 |" in text, "loops by iteration"
+    assert "| bc | 62.5 (25.0 to 100.0) | - | - | - | - | 25.0 |" in text, (
+        "and the least of the seeds"
+    )
+    assert "| agent-r | 50.0 (50.0, 50.0) | - | - |" in text, "recovery"
+    assert "| agent-r | 10.0 (10.0, 10.0) | - | - |" in text, "loops"
+    start = "| lab | 1 | 100.0 ± 0.0 | 75.0 (50.0 to 100.0) | 90.0 ± 0.0 | 90.0 90.0"
+    assert f"{start} | 50.0 ± 0.0 | 10.0 ± 0.0 |" in text
+    assert "| lab | 1 | 10 | 5 | 2.00 ± 0.00 | 30.0 ± 0.0 | 80.0 ± 0.0 | 10.0 ± 0.0 |" in text
+    assert "| lab | 0 | 0 | 5 | - | - | 90.0 ± 0.0 | 20.0 ± 0.0 |" in text
+    assert "| one model, iteration 1 | 20.0 | 30.0 | 70.0 | 40.0 |" in text
+    assert "| one for each, iteration 1 | 50.0 | 30.0 | 70.0 | 50.0 |" in text, (
+        "of the seed that both have"
+    )
+    assert "| Agent-R | 0.0 ± 0.0 | 75.0 (100.0, 50.0) |  | 50.0 ± 0.0 | 10.0 ± 0.0 |" in text
+    assert "| the same, `bc` | - | - | - | - | - |" in text
+    assert "| seeking expert | seeking expert bc | - |" in text
+    assert "missing: shop bc 0, craft bc 0, lab optimal 0, " in text
 
 
-def test_the_ablations_stand_beside_agent_r_of_the_same_seeds(kept):
+def test_the_ablations_stand_beside_agent_r_of_the_same_seeds(project):
     for seed in range(4):
         put(f"lab agent-r {seed}", left("lab", [[0.0], [float(seed == 3)]], seed))
-    told = reproduce.report(4)
-    assert "| agent-r | 25.0 (0.0, 0.0, 0.0, 100.0) |" in told
-    assert "| Agent-R | 0.0 ± 0.0 | 0.0 (0.0, 0.0, 0.0) |  | - | - |" in told
+    text = report.markdown(4)
+    assert "| agent-r | 25.0 (0.0, 0.0, 0.0, 100.0) |" in text
+    assert "| Agent-R | 0.0 ± 0.0 | 0.0 (0.0, 0.0, 0.0) |  | - | - |" in text
 
 
 ROOT = Path(__file__).parent.parent
@@ -230,33 +277,42 @@ INTERVAL = re.compile(r" \(\S+ to \S+\)")
 
 
 def test_the_report_in_the_repository_is_what_its_runs_say(monkeypatch):
-    monkeypatch.setattr(reproduce, "interval", partial(reproduce.interval, draws=2))  # not looked at here
-    kept = (ROOT / "results" / "report.md").read_text(encoding="utf-8")
-    assert INTERVAL.sub("", reproduce.report(5)) == INTERVAL.sub("", kept)
+    quick = partial(evidence.interval, draws=2)  # intervals are not looked at here
+    monkeypatch.setattr(evidence, "interval", quick)
+    text = (ROOT / "results" / "report.md").read_text(encoding="utf-8")
+    assert INTERVAL.sub("", report.markdown(5)) == INTERVAL.sub("", text)
 
 
-def test_the_tables_of_the_readme_are_those_of_the_report():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    part = readme[readme.index("### Lab, shop and craft") : readme.index("### ScienceWorld")]
-    rows = [line for line in part.splitlines() if line.startswith("|")]
-    kept = (ROOT / "results" / "report.md").read_text(encoding="utf-8").splitlines()
+def test_the_tables_of_the_results_are_those_of_the_report():
+    results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    start = results.index("## Lab, shop and craft")
+    end = results.index("## ScienceWorld")
+    rows = [line for line in results[start:end].splitlines() if line.startswith("|")]
+    lines = (ROOT / "results" / "report.md").read_text(encoding="utf-8").splitlines()
     assert len(rows) > 50
-    assert [row for row in rows if row not in kept] == []
+    assert [row for row in rows if row not in lines] == []
 
 
-def test_a_report_on_nothing_is_refused(kept):
+def test_a_report_on_nothing_is_refused(project):
     with pytest.raises(UserError, match="no finished run"):
-        reproduce.report(5)
+        report.markdown(5)
 
 
-def test_pictures_are_the_same_files_every_time(kept):
+def test_pictures_are_the_same_files_every_time(project):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
-    figures = {"score": [0.0, 1.0], "loops": [0.4, 0.1], "revision_length": [None, 2.0], "recovery": [0.0, 1.0]}
+    figures = {
+        "score": [0.0, 1.0],
+        "loops": [0.4, 0.1],
+        "revision_length": [None, 2.0],
+        "recovery": [0.0, 1.0],
+    }
     put("lab agent-r 0", left("lab", [[0.0] * 4, [1.0] * 4], **figures))
-    drawn = []
+    pictures = []
     for _ in range(2):
-        reproduce.pictures(5)
-        drawn.append({path.name: path.read_bytes() for path in reproduce.FOLDER.parent.glob("*.svg")})
-    assert drawn[0].keys() == {"score.svg", "loops.svg", "revision_length.svg", "several.svg"}
-    assert drawn[0] == drawn[1]
-    assert all(f"]({name})" in reproduce.report(5) for name in drawn[0]), "the report shows them"
+        report.draw_pictures(5)
+        paths = plan.FOLDER.parent.glob("*.svg")
+        pictures.append({path.name: path.read_bytes() for path in paths})
+    names = {"score.svg", "loops.svg", "revision_length.svg", "several.svg"}
+    assert pictures[0].keys() == names
+    assert pictures[0] == pictures[1]
+    assert all(f"]({name})" in report.markdown(5) for name in names), "the report shows them"

@@ -1,4 +1,7 @@
-"""ScienceWorld: what the world makes of the game's answers (with a fake), and the game itself where it is installed."""
+"""ScienceWorld: what the world makes of the game's answers (with a fake), and the game itself.
+
+The game is played where it is installed.
+"""
 
 import gc
 import importlib.util
@@ -15,11 +18,13 @@ from pathlib import Path
 import pytest
 
 from envs import SPLITS, UserError, World
-from extras import scienceworld
+from worlds import scienceworld
 
 HAVE = importlib.util.find_spec("scienceworld") and importlib.util.find_spec("py4j")
 needs_package = pytest.mark.skipif(not HAVE, reason="needs pip install scienceworld==1.2.3")
-needs_game = pytest.mark.skipif(not (HAVE and shutil.which("java")), reason="needs pip install scienceworld and Java")
+needs_game = pytest.mark.skipif(
+    not (HAVE and shutil.which("java")), reason="needs pip install scienceworld and Java"
+)
 FIND = ("find-living-thing", "find-non-living-thing", "find-plant", "find-animal")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -28,7 +33,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 class FakeMachine:
-    """Answers from a script, action -> (observation, score, completed), and notes what it was told."""
+    """Answers from a script, action -> (observation, score, completed), and notes what is asked."""
 
     def __init__(self, script):
         self.script, self.told, self.idle = script, [], []
@@ -37,15 +42,16 @@ class FakeMachine:
     def borrow(self):
         return "game"
 
-    def load(self, game, task, gold=False):
+    def load(self, game, task):
         self.told.append((game, task))
         self.score, self.completed = 0.0, False
-        return "Find a plant.", 100, []
+        return "Find a plant.", 100
 
     def step(self, game, action, seed, things):
         self.told.append((game, action, seed, things))
-        observation, self.score, self.completed = self.script.get(action, ("What?", self.score, self.completed))
-        return observation, self.score, self.completed, things + 1
+        nothing = ("What?", self.score, self.completed)
+        observation, self.score, self.completed = self.script.get(action, nothing)
+        return scienceworld.Answer(observation, self.score, self.completed, things + 1)
 
 
 @pytest.fixture
@@ -60,7 +66,8 @@ def fake(monkeypatch):
     )
     sets = {"train": [0, 1], "validation": [2], "test": [3]}
     monkeypatch.setattr(scienceworld, "pick", lambda: machine)
-    monkeypatch.setattr(scienceworld, "variations", lambda kind: sets if kind == "a" else {**sets, "train": [0, 1, 4]})
+    by_kind = {"a": sets, "b": {**sets, "train": [0, 1, 4]}}
+    monkeypatch.setattr(scienceworld, "variations", by_kind.__getitem__)
     return machine
 
 
@@ -104,7 +111,11 @@ def test_what_games_share_is_set_before_every_step_and_the_same_each_time(fake):
 
     first = told()
     assert first == told()
-    assert [entry[:2] for entry in first] == [("game", "a-0"), ("game", "look around"), ("game", "open door")]
+    assert [entry[:2] for entry in first] == [
+        ("game", "a-0"),
+        ("game", "look around"),
+        ("game", "open door"),
+    ]
     assert [entry[3] for entry in first[1:]] == [100, 101]
     assert first[1][2] != first[2][2]
 
@@ -195,12 +206,12 @@ def test_gold_reaches_score_1_and_every_copy_tells_the_same(make):
         assert play(make(), task, path) == alone[-1][1]
     # Interleaved, and from several threads at once.
     with ThreadPoolExecutor(4) as threads:
-        said = [[start] for start in threads.map(lambda w, t: w.reset(options={"task": t}), worlds, tasks)]
+        starts = threads.map(lambda w, t: w.reset(options={"task": t}), worlds, tasks)
+        said = [[start] for start in starts]
         for step in range(max(len(path) for path, _ in alone)):
             live = [i for i, (path, _) in enumerate(alone) if step < len(path)]
-            for i, answer in zip(
-                live, threads.map(lambda i, t=step: worlds[i].step(alone[i][0][t]), live), strict=True
-            ):
+            answers = threads.map(lambda i, t=step: worlds[i].step(alone[i][0][t]), live)
+            for i, answer in zip(live, answers, strict=True):
                 said[i].append(answer)
     assert said == [expected for _, expected in alone]
 
@@ -265,7 +276,7 @@ def test_games_of_forgotten_copies_are_used_again(make):
 
 CHILD = """
 import os, signal, sys, threading, time
-from extras import scienceworld
+from worlds import scienceworld
 from envs import UserError
 world = scienceworld.make_world("find-plant")()
 world.reset(options={"task": "find-plant-0"})
@@ -276,10 +287,16 @@ while True:
     world.reset(options={"task": "find-plant-0"})
     while not world.done and world._steps < 30: world.step("look around")
 """
+FAILING_THREAD = """
+thread = threading.Thread(target=lambda: world.act(1 / 0))
+thread.start()
+thread.join()
+"""
 
 
 def running(pid):
-    stat = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    stat = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     return bool(stat) and not stat.startswith("Z")
 
 
@@ -301,7 +318,8 @@ def start(code):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's `&` has it ignore
+        # A shell's `&` would have it ignore this signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     return child, int(child.stdout.readline())
 
@@ -314,7 +332,7 @@ def start(code):
         ("", 0),
         ("raise ValueError", 1),
         ("os._exit(3)", 3),
-        ("thread = threading.Thread(target=lambda: world.act(1 / 0)); thread.start(); thread.join()", 0),
+        (FAILING_THREAD, 0),
     ],
     ids=["normal exit", "exception", "hard exit", "thread fails"],
 )
@@ -343,10 +361,12 @@ def test_java_ends_with_a_signal_to_the_whole_group(number):
 @needs_game
 @POSIX
 def test_java_killed_from_outside_is_told_in_one_sentence():
-    code = f"try:\n    exec({STEPS!r})\nexcept UserError as error:\n    print(error)\n    sys.exit(2)"
+    failure = "except UserError as error:\n    print(error)\n    sys.exit(2)"
+    code = f"try:\n    exec({STEPS!r})\n{failure}"
     child, pid = start(code)
     time.sleep(0.5)
     os.kill(pid, signal.SIGKILL)
     out, err = child.communicate(timeout=30)
     assert (child.returncode, err) == (2, "")
-    assert out == "scienceworld: its Java process ended, killed from outside or out of memory; start again\n"
+    reason = "its Java process ended, killed from outside or out of memory; start again"
+    assert out == f"scienceworld: {reason}\n"

@@ -1,4 +1,4 @@
-"""Every module shows itself: what its `main` prints, and what it refuses in one sentence."""
+"""The modules show themselves: what each command prints, and what it refuses in one sentence."""
 
 import re
 import subprocess
@@ -6,22 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from doubles import tiny_actor
+from doubles import Corridor, grow, tiny_actor
 
-import agent_r
-import critique
 import envs
-import mcts
-from agent_r import REVISE, Step, Trajectory
+from agent_r import REVISE, Step, Trajectory, transcript
 from extras import show
+from mcts import Node, expand
+
+ROOT = Path(show.__file__).parent.parent
 
 
 @pytest.fixture
 def shown(capsys):
-    """Run a main in this process; returns what it printed."""
+    """Run a command in this process; returns what it printed."""
 
-    def run(main, *words):
-        assert show.command(main, words) == 0
+    def run(*words):
+        assert show.main(words) == 0
         return capsys.readouterr().out
 
     return run
@@ -35,11 +35,11 @@ def checkpoint(tmp_path_factory):
 
 
 def test_the_worlds_are_listed_each_with_a_task_that_can_be_played(shown):
-    told = shown(show.play_by_hand)
-    for name in envs.BUILT_IN:
+    told = shown("play")
+    for name in show.READY:
         (task,) = re.search(rf"^{name}: .+\n    for example (\S+)$", told, re.MULTILINE).groups()
         envs.make_world(name)().reset(options={"task": task})
-    assert all(name in told for name in envs.EXTRAS)
+    assert all(name in told for name in envs.WORLD_MODULES)
 
 
 def typed(monkeypatch, *lines):
@@ -56,8 +56,9 @@ def typed(monkeypatch, *lines):
 
 
 def test_a_task_played_by_hand_ends_with_its_episode(shown, monkeypatch):
-    typed(monkeypatch, "dance", "go kitchen", "take lamp", "go garden", "put lamp", "never asked for")
-    assert shown(show.play_by_hand, "lab", "lamp-kitchen-hall-0").splitlines()[2:] == [
+    lines = ("dance", "go kitchen", "take lamp", "go garden", "put lamp", "never asked for")
+    typed(monkeypatch, *lines)
+    assert shown("play", "lab", "lamp-kitchen-hall-0").splitlines()[2:] == [
         "nothing happens.  [score 0.00]",
         "kitchen: lamp.  [score 0.25]",
         "taken.  [score 0.75]",
@@ -67,21 +68,22 @@ def test_a_task_played_by_hand_ends_with_its_episode(shown, monkeypatch):
 
 
 def test_an_expert_types_its_way_to_the_end(shown, monkeypatch):
-    world, task = envs.Lab(), envs.Lab().tasks("test")[0]
-    world.reset(options={"task": task})
+    world = envs.Lab()
+    world.reset(options={"task": world.tasks("test")[0]})
     typed(monkeypatch, *world.expert(), "never asked for")
-    assert shown(show.play_by_hand, "lab").endswith("done.  [the end, score 1.00]\n")
+    assert shown("play", "lab").endswith("done.  [the end, score 1.00]\n")
 
 
 @pytest.mark.parametrize("lines", [(), ("",), ("go hall",), ("go hall", "  ", "go garden")])
 def test_an_empty_line_or_the_end_of_the_file_ends_it_cleanly(shown, monkeypatch, lines):
     typed(monkeypatch, *lines)
-    assert "[the end" not in shown(show.play_by_hand, "lab")
+    assert "[the end" not in shown("play", "lab")
 
 
-def test_a_world_of_ones_own_is_played_by_the_script_itself(tmp_path):
+def test_a_world_of_ones_own_is_played_by_the_program_itself(tmp_path):
     (tmp_path / "own.py").write_text(
-        "from envs import UserError, World\n\n"
+        "from engine import UserError\n"
+        "from envs import World\n\n"
         "class Own(World):\n"
         "    def tasks(self, split): return ['one']\n"
         "    def begin(self, task):\n"
@@ -91,30 +93,55 @@ def test_a_world_of_ones_own_is_played_by_the_script_itself(tmp_path):
     )
 
     def play(*words):
-        command = [sys.executable, envs.__file__, "own:Own", *words]
+        command = [sys.executable, "-m", "extras.show", "play", "own:Own", *words]
         path = {"PYTHONPATH": str(tmp_path)}
-        return subprocess.run(command, input="go\n", env=path, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, input="go\n", env=path, capture_output=True, text=True, check=False
+        )
 
     assert "you said go.  [score 0.00]" in play().stdout
     refused = play("two")
-    assert (refused.returncode, refused.stderr) == (2, "envs.py: own has one task\n")
+    assert refused.returncode == 2
+    assert refused.stderr == "python -m extras.show: own has one task\n"
 
 
 def test_a_tree_is_grown_and_printed(shown):
-    told = shown(show.search_one, "craft").splitlines()
-    visits = [int(count) for count in re.findall(r"^  \S.* N=(\d+) Q=", "\n".join(told), re.MULTILINE)]
-    assert sum(visits) == 12, "every simulation goes through a child of the root"
-    assert sum("[ends, score" in line for line in told) > 5
-    assert shown(show.search_one, "craft").splitlines() == told, "the same every time"
+    told = shown("search", "craft")
+    visits = re.findall(r"^  \S.* N=(\d+) Q=", told, re.MULTILINE)
+    assert sum(map(int, visits)) == 12, "every simulation goes through a child of the root"
+    assert told.count("[ends, score") > 5
+    assert shown("search", "craft") == told, "the same every time"
 
 
-@pytest.mark.parametrize("world", envs.BUILT_IN)
+def test_a_tree_is_indented_text_of_what_was_visited():
+    tree = grow(Corridor, "test-0", ["right", "right"], ["right", "left", "left", "left"])
+    expand(tree.root, ["Action: never visited"])
+    silent = Step("hm.", "", "no action.", 0.0)
+    tree.root.children[""] = Node(tree.root, silent, visits=1)
+    assert show.outline(tree).splitlines() == [
+        "test-0: reach place 4 (test-0). place 2.",
+        "  right -> place 3.  N=2 Q=0.50",
+        "    right -> place 4.  N=1 Q=1.00  [ends, score 1.00]",
+        "    left -> place 2.  N=1 Q=0.00",
+        "      left -> place 1.  N=1 Q=0.00",
+        "        left -> place 0.  N=1 Q=0.00  [ends, score 0.00]",
+        "  (no action) -> no action.  N=1 Q=0.00",
+    ]
+
+
+def test_a_tree_that_was_never_searched_is_its_task_alone():
+    tree = grow(Corridor, "test-0")
+    assert show.outline(tree) == "test-0: reach place 4 (test-0). place 2."
+
+
+@pytest.mark.parametrize("world", show.READY)
 def test_a_failed_episode_is_judged_and_revised(shown, world):
-    failed, revision = shown(show.revise_one, world).split("\n\n")
+    failed, revision = shown("revision", world).split("\n\n")
     assert re.search(r"score 0\.\d\d", failed)
     verdicts = re.findall(r"\[(Good|Bad, the first error|not judged)\]$", failed, re.MULTILINE)
     error = verdicts.index("Bad, the first error")
-    assert verdicts == ["Good"] * error + ["Bad, the first error"] + ["not judged"] * (len(verdicts) - error - 1)
+    assert verdicts[:error] == ["Good"] * error
+    assert {*verdicts[error + 1 :]} <= {"not judged"}
     margins = re.findall(r"^([* ]) (?:Thought|Action): ", revision, re.MULTILINE)
     assert margins == [" "] * (error + 1) + ["*"] * (len(margins) - error - 1)
     assert "(score 1.00)" in revision
@@ -122,37 +149,46 @@ def test_a_failed_episode_is_judged_and_revised(shown, world):
 
 
 def test_marked_steps_are_green_on_a_terminal(monkeypatch):
-    steps = [Step("Action: err", "err", "no.", 0.0), Step(f"Thought: hm.\nAction: {REVISE}", REVISE, "ok.", 0.0)]
+    thought = f"Thought: hm.\nAction: {REVISE}"
+    steps = [Step("Action: err", "err", "no.", 0.0), Step(thought, REVISE, "ok.", 0.0)]
     trajectory = Trajectory("task", "do it.", "a place.", steps)
+
+    def text():
+        return transcript(trajectory, lambda step: step.action == REVISE)
+
     plain = "do it.\na place.\n  Action: err\n    no.\n* Thought: hm. Action: revise\n    ok."
-    assert agent_r.show(trajectory, [False, True]) == plain
-    assert agent_r.show(trajectory) == plain.replace("* ", "  ")
+    assert text() == plain
+    assert transcript(trajectory) == plain.replace("* ", "  ")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert agent_r.show(trajectory, [False, True]).split("\n")[4] == "\033[32m* Thought: hm. Action: revise\033[0m"
+    assert text().split("\n")[4] == "\033[32m* Thought: hm. Action: revise\033[0m"
 
 
 def test_an_agent_plays_a_test_task(shown, checkpoint):
     first = envs.Lab().tasks("test")[0]
-    assert f"task {first}, score 0." in shown(show.watch, checkpoint)
-    assert "task cup-pantry-hall-9, score 0." in shown(show.watch, checkpoint, "--task", "cup-pantry-hall-9")
+    assert f"task {first}, score 0." in shown("watch", checkpoint)
+    told = shown("watch", checkpoint, "--task", "cup-pantry-hall-9")
+    assert "task cup-pantry-hall-9, score 0." in told
 
 
 @pytest.mark.parametrize(
-    ("main", "words", "because"),
+    ("words", "because"),
     [
-        (show.play_by_hand, ["moon"], "there is no such world"),
-        (show.play_by_hand, ["lab", "tidy-up"], "lab has no task 'tidy-up'"),
-        (show.search_one, ["moon"], "there is no such world"),
-        (show.search_one, ["test_show:Mute"], "test_show:Mute does not know"),
-        (show.revise_one, ["moon"], "there is no such world"),
-        (show.revise_one, ["test_show:Mute"], "test_show:Mute cannot tell"),
-        (show.watch, ["nowhere"], "there is no such folder"),
-        (show.watch, ["CHECKPOINT", "--env", "moon"], "there is no such world"),
-        (show.watch, ["CHECKPOINT", "--task", "tidy-up"], "lab has no task 'tidy-up'"),
+        (["dance"], "invalid choice: 'dance'"),
+        (["search", "--speed"], "unrecognized arguments: --speed"),
+        (["watch"], "the following arguments are required: CHECKPOINT"),
+        (["play", "moon"], "there is no such world"),
+        (["play", "lab", "tidy-up"], "lab has no task 'tidy-up'"),
+        (["search", "moon"], "there is no such world"),
+        (["search", "test_show:Mute"], "test_show:Mute does not know"),
+        (["revision", "moon"], "there is no such world"),
+        (["revision", "test_show:Mute"], "test_show:Mute cannot tell"),
+        (["watch", "nowhere"], "there is no such folder"),
+        (["watch", "CHECKPOINT", "--env", "moon"], "there is no such world"),
+        (["watch", "CHECKPOINT", "--task", "tidy-up"], "lab has no task 'tidy-up'"),
     ],
 )
-def test_what_cannot_be_shown_is_refused_in_one_sentence(capsys, checkpoint, main, words, because):
-    assert show.command(main, [checkpoint if word == "CHECKPOINT" else word for word in words]) == 2
+def test_what_cannot_be_shown_is_refused_in_one_sentence(capsys, checkpoint, words, because):
+    assert show.main([checkpoint if word == "CHECKPOINT" else word for word in words]) == 2
     told = capsys.readouterr().err.split("\r")[-1]
     assert because in told
     assert told.count("\n") == 1
@@ -161,11 +197,18 @@ def test_what_cannot_be_shown_is_refused_in_one_sentence(capsys, checkpoint, mai
 class Mute(envs.World):
     """A world that tells nobody what might be done."""
 
-    tasks, begin, act = envs.Lab.tasks, envs.Lab.begin, envs.Lab.act
+    tasks = envs.Lab.tasks
+    begin = envs.Lab.begin
+    act = envs.Lab.act
 
 
-@pytest.mark.parametrize("module", [agent_r, critique, mcts])
-def test_each_module_is_a_script(module):
-    command = [sys.executable, module.__file__, "-h"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert told.startswith(f"usage: {Path(module.__file__).name}")
+def test_without_a_command_the_four_are_listed(shown):
+    listed = re.findall(r"^    (\w+) +\w", shown(), re.MULTILINE)
+    assert listed == ["play", "search", "revision", "watch"]
+
+
+def test_the_commands_are_a_program_that_says_how_each_is_called():
+    for name in ("play", "search", "revision", "watch"):
+        command = [sys.executable, "-m", "extras.show", name, "-h"]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert told.startswith(f"usage: python -m extras.show {name} ")

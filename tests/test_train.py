@@ -1,4 +1,4 @@
-"""The training: the masked loss, the mix of a batch, the warm-up, and the whole loop at its smallest."""
+"""The training: the masked loss, the mix of a batch, the warm-up, and the loop at its smallest."""
 
 import dataclasses
 import itertools
@@ -7,7 +7,6 @@ import math
 import random
 import re
 import shlex
-import types
 from collections import Counter
 
 import pytest
@@ -21,25 +20,49 @@ import agent_r
 import critique
 import train
 from agent_r import REVISE, REVISE_ANSWER, Actor, Episode, Step, Trajectory
-from critique import demonstration
-from envs import Lab, UserError, World, first_error, make_world
-from train import Config, average, check, derive, draw, draw_batches, encode, fine_tune, masked_loss, pad
+from engine import UserError
+from engine.command_line import flag
+from engine.dialogues import GREEDY, Dialogues
+from engine.learning import learned_logits
+from envs import Lab, World, first_error, make_world
+from train import (
+    Config,
+    Encoded,
+    Mix,
+    Source,
+    average,
+    check,
+    demonstration,
+    derive,
+    draw,
+    draw_batches,
+    encode,
+    encode_record,
+    fine_tune,
+    imitation,
+    masked_loss,
+    pad,
+)
 
-# The fields of a row that ../DESIGN.md promises for `results.jsonl`.
-PROMISED = {
-    *("method", "iteration", "env", "split", "seed", "tasks", "score", "success", "recovery", "loops"),
-    *("revision_length", "first_error_exact", "first_error_within_1", "false_alarms", "executable_share", "counts"),
-    *("trained_tokens", "seconds"),
-}
+# The fields that every row of `results.jsonl` has.
+PROMISED = set(
+    shlex.split(
+        "method iteration env split seed tasks score success recovery loops revision_length "
+        "first_error_exact first_error_within_1 false_alarms executable_share counts "
+        "trained_tokens seconds"
+    )
+)
 
 
 class Doors(World):
-    """Four doors; the task's name alone says which one opens, so whoever opens one may well have to open another."""
+    """Four doors, of which one opens: only the task's name says which, so most agents err first."""
 
     name = "doors"
     step_limit = 4
     COLOURS = ("red", "blue", "green", "white")
-    words = " ".join(COLOURS) + " open a door. four doors. it opens. it stays shut. nothing happens."
+    words = (
+        " ".join(COLOURS) + " open a door. four doors. it opens. it stays shut. nothing happens."
+    )
 
     def tasks(self, split):
         return [f"{colour}-{split}-{number}" for number in range(15) for colour in self.COLOURS]
@@ -70,18 +93,46 @@ class ShortLab(Lab):
 def tiny(*worlds, **changes):
     """The untrained tiny actor of a run on these worlds."""
     config = Config(**{"width": 16, "layers": 1, **changes})
-    return train.make_tiny_actor(config, {name: make_world(name) for name in worlds or ("lab",)}, "cpu")
+    makers = {name: make_world(name) for name in worlds or ("lab",)}
+    return train.make_tiny_actor(config, makers, "cpu")
 
 
 def dialogue(*turns):
-    """Messages from texts, the first of which is the user's; an assistant's text is learned unless it starts with -."""
+    """Messages from texts, the user's first; an assistant's is learned unless it begins with -."""
     messages = []
     for index, text in enumerate(turns):
         if index % 2:
-            messages.append({"role": "assistant", "content": text.removeprefix("-"), "loss": text[0] != "-"})
+            said = text.removeprefix("-")
+            messages.append({"role": "assistant", "content": said, "loss": said == text})
         else:
             messages.append({"role": "user", "content": text})
     return messages
+
+
+def encode_all(actor, *dialogues):
+    """The examples of some dialogues, all of which fit."""
+    return [encode(actor, messages) for messages in dialogues]
+
+
+def weights(actor):
+    """All weights of an actor, in one row."""
+    return torch.cat([p.detach().flatten() for p in actor.model.parameters()])
+
+
+def gradient(actor):
+    """The gradients of all weights, in one row."""
+    return torch.cat([p.grad.flatten() for p in actor.model.parameters()])
+
+
+class BareRun(train.Run):
+    """A run of an actor that is there already: no warm-up data, no exams, and no files so far."""
+
+    def __init__(self, config, actor, worlds=None, out=None):
+        self.config = config
+        self.actor = actor
+        self.worlds = worlds or {}
+        self.out = out
+        self.data_figures = {}
 
 
 REVISED = dialogue(
@@ -94,24 +145,10 @@ REVISED = dialogue(
     "ok.",
     "Action: go hall",
 )
+TAKE_CUP = dialogue("hall: cup.", "Action: take cup")
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the masked loss
-
-
-class Says(torch.nn.Module):
-    """A model whose last layer passes on what it is given: it says `logits` whatever it reads."""
-
-    def __init__(self, logits):
-        super().__init__()
-        self.logits, self.head = logits, torch.nn.Identity()
-
-    def get_output_embeddings(self):
-        return self.head
-
-    def forward(self, input_ids, use_cache):
-        return types.SimpleNamespace(logits=self.head(self.logits))
+# --- the masked loss
 
 
 def test_masked_loss_is_the_sum_over_learned_tokens_one_by_one():
@@ -120,25 +157,52 @@ def test_masked_loss_is_the_sum_over_learned_tokens_one_by_one():
     for _ in range(30):
         rows, length, words = rng.randint(1, 4), rng.randint(2, 9), rng.randint(2, 12)
         logits = 3 * torch.randn(rows, length, words)
-        labels = [[rng.choice((-100, rng.randrange(words))) for _ in range(length)] for _ in range(rows)]
+        labels = torch.full((rows, length), -100)
+        for row, t in itertools.product(range(rows), range(length)):
+            labels[row, t] = rng.choice((-100, rng.randrange(words)))
         expected = 0.0
         for row in range(rows):
-            for t in range(1, length):  # the logits at t - 1 predict token t; nothing predicts the first token
-                if labels[row][t] != -100:
+            for t in range(1, length):  # the logits at t - 1 predict token t; nothing the first
+                if labels[row, t] != -100:
                     scores = [math.exp(x) for x in logits[row, t - 1].tolist()]
-                    expected -= math.log(scores[labels[row][t]] / sum(scores))
-        got = masked_loss(Says(logits), None, torch.tensor(labels)).item()
+                    expected -= math.log(scores[labels[row, t]] / sum(scores))
+        got = masked_loss(logits, labels).item()
         assert got == pytest.approx(expected, rel=1e-4, abs=1e-4), f"labels {labels}"
 
 
 def test_the_last_layer_is_computed_for_learned_tokens_alone_and_the_model_is_left_as_it_was():
-    actor, seen = tiny(), []
+    actor = tiny()
+    seen = []
     head = actor.model.get_output_embeddings()
     watch = head.register_forward_hook(lambda _, given, out: seen.append(given[0].shape))
-    ids, labels = pad(encode(actor, [REVISED, REVISED[:6]]), actor.device)
-    masked_loss(actor.model, ids, labels)
+    examples = encode_all(actor, REVISED, REVISED[:6])
+    ids, labels = pad(examples, actor.device)
+    imitation(actor, examples)
     watch.remove()
     assert seen == [((labels[:, 1:] != -100).sum(), 16)]
+    assert actor.model(input_ids=ids).logits.shape == (*ids.shape, len(actor.tokenizer))
+
+
+def test_the_logits_of_learned_tokens_alone_give_the_loss_and_the_gradient_of_all():
+    actor = tiny()
+    ids, labels = pad(encode_all(actor, REVISED, REVISED[:6], TAKE_CUP), actor.device)
+    whole = masked_loss(actor.model(input_ids=ids).logits, labels)
+    whole.backward()
+    expected = gradient(actor)
+    actor.model.zero_grad()
+    logits, narrow_labels = learned_logits(actor.model, ids, labels)
+    assert logits.shape[:2] == narrow_labels.shape == (1, (labels[:, 1:] != -100).sum() + 1)
+    loss = masked_loss(logits, narrow_labels)
+    loss.backward()
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
+    assert torch.allclose(gradient(actor), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_that_fails_is_left_as_it_was():
+    actor = tiny()
+    ids, labels = pad(encode_all(actor, REVISED), actor.device)
+    with pytest.raises(IndexError):
+        learned_logits(actor.model, ids + 10**6, labels)
     assert actor.model(input_ids=ids).logits.shape == (*ids.shape, len(actor.tokenizer))
 
 
@@ -146,7 +210,7 @@ def test_nothing_is_learned_where_no_label_is():
     logits = torch.randn(2, 5, 7, requires_grad=True)
     labels = torch.full((2, 5), -100)
     labels[:, 0] = 3  # the first token of a dialogue is nobody's prediction
-    loss = masked_loss(Says(logits), None, labels)
+    loss = masked_loss(logits, labels)
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad.abs().sum() == 0.0
@@ -155,95 +219,107 @@ def test_nothing_is_learned_where_no_label_is():
 def test_the_loss_of_half_precision_logits_is_computed_in_full_precision():
     logits = (5 * torch.randn(2, 6, 50)).bfloat16()
     labels = torch.randint(50, (2, 6))
-    loss = masked_loss(Says(logits), None, labels)
+    loss = masked_loss(logits, labels)
     assert loss.dtype == torch.float32
-    assert loss.item() == masked_loss(Says(logits.float()), None, labels).item()
+    assert loss.item() == masked_loss(logits.float(), labels).item()
 
 
 def test_only_revision_turn_and_good_suffix_move_the_weights():
     actor = tiny()
-    ids, labels = pad(encode(actor, [REVISED]), actor.device)
+    ids, labels = pad(encode_all(actor, REVISED), actor.device)
     logits = actor.model(input_ids=ids).logits.detach().requires_grad_()
-    masked_loss(Says(logits), ids, labels).backward()
+    masked_loss(logits, labels).backward()
     moved = logits.grad[0].abs().sum(-1) > 0  # [length]: position t predicts token t + 1
     learned = [int(ids[0, t + 1]) for t in range(ids.shape[1] - 1) if moved[t]]
     tokens = actor.tokenizer.convert_ids_to_tokens(learned)
     suffix = "Thought: that was wrong . Action: revise <end> Action: go hall <end>"
-    assert " ".join(tokens) == suffix, "learned are the revision turn, the good actions and their end-of-turn tokens"
+    assert " ".join(tokens) == suffix, (
+        "learned are the revision turn and the good actions, ends too"
+    )
 
 
 def test_bad_prefix_and_user_turns_have_no_label():
     actor = tiny()
-    ((ids, labels),) = encode(actor, [REVISED])
-    assert len(ids) == len(labels)
-    assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
-    unlearned = [token for token, label in zip(ids, labels, strict=True) if label == -100]
+    example = encode(actor, REVISED)
+    assert len(example.ids) == len(example.labels) == example.length
+    pairs = list(zip(example.ids, example.labels, strict=True))
+    assert all(label in (-100, token) for token, label in pairs)
+    unlearned = [token for token, label in pairs if label == -100]
     text = " ".join(actor.tokenizer.convert_ids_to_tokens(unlearned))
-    for turn in ("Action: go kitchen", "Action: take lamp", "that is not here", "<agent> Action: take lamp <end>"):
+    bad_turn = "<agent> Action: take lamp <end>"
+    for turn in ("Action: go kitchen", "Action: take lamp", "that is not here", bad_turn):
         assert turn in text, f"{turn!r} is not to be learned"
     assert "Thought:" not in text
     assert "go hall" not in text
 
 
 def test_a_bad_action_leaves_no_trace_in_the_gradient_when_only_its_own_label_would_change():
-    """Turning the flag of a bad action on must change the gradient, turning a user turn's text must not be learned."""
+    """The same flags give the same gradient; a bad action's flag turned on gives another."""
     actor = tiny()
     learned = [dict(message) for message in REVISED]
     learned[3]["loss"] = True
     gradients = []
     for messages in (REVISED, REVISED, learned):
         actor.model.zero_grad()
-        masked_loss(actor.model, *pad(encode(actor, [messages]), actor.device)).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in actor.model.parameters()]))
+        loss, _ = imitation(actor, encode_all(actor, messages))
+        loss.backward()
+        gradients.append(gradient(actor))
     assert torch.equal(gradients[0], gradients[1])
-    assert not torch.allclose(gradients[0], gradients[2]), "the flag of `Action: take lamp` decides nothing"
+    same = torch.allclose(gradients[0], gradients[2])
+    assert not same, "the flag of `Action: take lamp` decides nothing"
 
 
 def test_padding_does_not_change_the_loss():
     actor = tiny()
-    examples = encode(actor, [REVISED, REVISED[:6], dialogue("hall: cup.", "Action: take cup")])
-    assert len({len(ids) for ids, _ in examples}) == 3
+    examples = encode_all(actor, REVISED, REVISED[:6], TAKE_CUP)
+    lengths = [example.length for example in examples]
+    assert len({*lengths}) == 3
     ids, labels = pad(examples, actor.device)
-    lengths = [len(example) for example, _ in examples]
     assert ids.shape == (3, max(lengths))
-    assert all((labels[row, n:] == -100).all() for row, n in enumerate(lengths)), "padding is never learned"
-    together = masked_loss(actor.model, ids, labels).item()
+    for row, length in enumerate(lengths):
+        assert (labels[row, length:] == -100).all(), "padding is never learned"
+    together, count = imitation(actor, examples)
+    assert count == (labels[:, 1:] != -100).sum()
     alone = 0.0
     for example in examples:
         ids, labels = pad([example], actor.device)
-        assert ids.shape[1] == len(example[0])
+        assert ids.shape[1] == example.length
         logits = actor.model(input_ids=ids).logits[0, :-1]
         alone += torch.nn.functional.cross_entropy(logits, labels[0, 1:], reduction="sum").item()
-    assert together == pytest.approx(alone, rel=1e-5)
+    assert together.item() == pytest.approx(alone, rel=1e-5)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# fine-tuning
+# --- fine-tuning
 
 
 def lab_examples(actor, count):
-    rng = random.Random(1)
     world = Lab()
-    return encode(actor, [demonstration(world, task) for task in rng.sample(world.tasks("train"), count)])
+    tasks = random.Random(1).sample(world.tasks("train"), count)
+    return encode_all(actor, *(demonstration(world, task).messages() for task in tasks))
 
 
 def test_micro_batches_add_up_to_the_batch():
     def learned(cut):
         actor = tiny()
-        # One example with a single short answer beside three with many: a mean per micro-batch would weigh it most.
-        examples = encode(actor, [dialogue("hall: cup.", "Action: take cup")]) + lab_examples(actor, 3)
-        fine_tune(actor, iter([[examples[i:j] for i, j in cut]] * 3), 3, 1e-2, "")
-        return torch.cat([p.detach().flatten() for p in actor.model.parameters()])
+        # One example with a single short answer beside three with many: a mean per micro-batch
+        # would weigh it most.
+        examples = encode_all(actor, TAKE_CUP) + lab_examples(actor, 3)
+        batch = [examples[i:j] for i, j in cut]
+        fine_tune(actor, iter([batch] * 3), steps=3, lr=1e-2)
+        return weights(actor)
 
     whole = learned([(0, 4)])
-    start = torch.cat([p.detach().flatten() for p in tiny().model.parameters()])
-    assert (whole - start).abs().max() > 1e-2
+    assert (whole - weights(tiny())).abs().max() > 1e-2
     for cut in ([(0, 1), (1, 4)], [(0, 2), (2, 4)], [(0, 1), (1, 2), (2, 3), (3, 4)]):
-        assert (learned(cut) - whole).abs().max() < 1e-3, f"micro-batches {cut} give other weights than one batch"
+        difference = (learned(cut) - whole).abs().max()
+        assert difference < 1e-3, f"micro-batches {cut} give other weights than one batch"
 
 
-def test_a_step_follows_the_mean_loss_of_all_its_learned_tokens_and_is_cut_to_length_one(monkeypatch):
-    seen, clip = [], torch.nn.utils.clip_grad_norm_
+def test_a_step_follows_the_mean_loss_of_all_its_learned_tokens_and_is_cut_to_length_one(
+    monkeypatch,
+):
+    seen = []
+    clip = torch.nn.utils.clip_grad_norm_
 
     def watched(parameters, longest):
         parameters = list(parameters)
@@ -254,33 +330,34 @@ def test_a_step_follows_the_mean_loss_of_all_its_learned_tokens_and_is_cut_to_le
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
     actor = tiny()
     first, second, third = lab_examples(actor, 3)
-    (ids, labels) = first
-    single = (ids, [-100] * (len(ids) - 1) + labels[-1:])  # one token alone is learned
-    opening = (ids, [-100, ids[1], *[-100] * (len(ids) - 2)])  # and the first that can be
-    for micros in ([[first], [second, third]], [[single]], [[opening], [first, second]]):
-        examples = [example for micro in micros for example in micro]
-        learned = sum(label != -100 for _, labels in examples for label in labels)
-        (masked_loss(actor.model, *pad(examples, actor.device)) / learned).backward()
-        expected = torch.cat([p.grad.flatten() for p in actor.model.parameters()])
+    ids = first.ids
+    single = Encoded(ids, [-100] * (len(ids) - 1) + first.labels[-1:])  # one token is learned
+    opening = Encoded(ids, [-100, ids[1], *[-100] * (len(ids) - 2)])  # the first that can be
+    for batch in ([[first], [second, third]], [[single]], [[opening], [first, second]]):
+        examples = [example for micro_batch in batch for example in micro_batch]
+        loss, learned = imitation(actor, examples)
+        assert learned == sum(label != -100 for example in examples for label in example.labels)
+        (loss / learned).backward()
+        expected = gradient(actor)
         actor.model.zero_grad()
-        fine_tune(actor, iter([micros]), 1, 1e-9, "")
+        fine_tune(actor, iter([batch]), steps=1, lr=1e-9)
         assert torch.allclose(seen[-1], expected, rtol=1e-3, atol=1e-6)
     assert seen[1].norm() > 1, "there is something to cut"
 
 
 def test_fine_tuning_counts_real_tokens_and_lowers_the_loss():
     actor = tiny()
-    examples = lab_examples(actor, 6) + encode(actor, [dialogue("hall: cup.", "Action: take cup")])
+    examples = lab_examples(actor, 6) + encode_all(actor, TAKE_CUP)
 
     def loss():
-        ids, labels = pad(examples, actor.device)
         with torch.no_grad():
-            total = masked_loss(actor.model, ids, labels)
-        return total.item() / (labels[:, 1:] != -100).sum().item()
+            total, learned = imitation(actor, examples)
+        return total.item() / learned
 
     before = loss()
-    tokens = fine_tune(actor, iter([[examples[:3], examples[3:]]] * 30), 30, 1e-2, "")
-    assert tokens == 30 * sum(len(ids) for ids, _ in examples), "padding is no token"
+    batch = [examples[:3], examples[3:]]
+    tokens = fine_tune(actor, iter([batch] * 30), steps=30, lr=1e-2)
+    assert tokens == 30 * sum(example.length for example in examples), "padding is no token"
     assert loss() < before / 2
     assert not actor.model.training, "the actor must come back ready to act"
     assert all(p.grad is None for p in actor.model.parameters())
@@ -288,10 +365,10 @@ def test_fine_tuning_counts_real_tokens_and_lowers_the_loss():
 
 def test_a_batch_without_anything_to_learn_changes_nothing():
     actor = tiny()
-    before = [p.detach().clone() for p in actor.model.parameters()]
-    examples = encode(actor, [dialogue("hall: cup.", "-Action: take cup")])
-    fine_tune(actor, iter([[examples]]), 1, 1e-2, "")
-    assert all(torch.equal(old, new) for old, new in zip(before, actor.model.parameters(), strict=True))
+    before = weights(actor)
+    examples = encode_all(actor, dialogue("hall: cup.", "-Action: take cup"))
+    fine_tune(actor, iter([[examples]]), steps=1, lr=1e-2)
+    assert torch.equal(weights(actor), before)
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_remnant(monkeypatch):
@@ -304,10 +381,10 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_remnant(monkeypatch)
 
     monkeypatch.setattr(torch.optim, "AdamW", Watched)
     actor = tiny()
-    example = encode(actor, [dialogue("hall: cup.", "Action: take cup")])
+    batch = [encode_all(actor, TAKE_CUP)]
     for steps in (1, 2, 10, 50, 60):
         rates.clear()
-        fine_tune(actor, iter([[example]] * steps), steps, 1e-3, "")
+        fine_tune(actor, iter([batch] * steps), steps=steps, lr=1e-3)
         assert len(rates) == steps
         assert max(rates) == pytest.approx(1e-3)
         peak = rates.index(max(rates))
@@ -322,45 +399,91 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_a_remnant(monkeypatch)
 
 
 def test_training_shows_how_far_it_is_and_leaves_nothing_on_the_screen(monkeypatch):
-    bars, optimizers = [], []
+    bars = []
+    settings = []
     optimizer = torch.optim.AdamW
-    monkeypatch.setattr(train, "tqdm", lambda batches, **given: bars.append(given) or batches)
-    monkeypatch.setattr(torch.optim, "AdamW", lambda *a, **given: optimizers.append(given) or optimizer(*a, **given))
+
+    def bar(batches, **options):
+        bars.append(options)
+        return batches
+
+    def watched(parameters, **options):
+        settings.append(options)
+        return optimizer(parameters, **options)
+
+    monkeypatch.setattr(train, "tqdm", bar)
+    monkeypatch.setattr(torch.optim, "AdamW", watched)
     actor = tiny()
-    fine_tune(actor, iter([[encode(actor, [dialogue("hall: cup.", "Action: take cup")])]] * 2), 2, 1e-3, "training")
+    batch = [encode_all(actor, TAKE_CUP)]
+    fine_tune(actor, iter([batch] * 2), steps=2, lr=1e-3, label="training")
     assert bars == [{"total": 2, "desc": "training", "leave": False, "disable": None}]
-    assert (optimizers[0]["betas"], optimizers[0]["weight_decay"]) == ((0.9, 0.98), 0.0)
+    assert settings[0]["betas"] == (0.9, 0.98)
+    assert settings[0]["weight_decay"] == 0.0
 
 
 @pytest.mark.parametrize("iteration", [0, 2])
 @pytest.mark.parametrize("method", ["agent-r", "eto"])
 def test_training_hands_on_what_the_settings_say(monkeypatch, method, iteration):
     drawn, tuned = [], []
-    monkeypatch.setattr(train, "draw_batches", lambda *given: drawn.append(given) or "batches")
-    monkeypatch.setattr(train, "fine_tune", lambda *given: tuned.append(given) or 7)
-    config = Config(method=method, lr=0.2, warmup_lr=0.1, batch_size=50, micro_batch=40, dpo_beta=0.3, seed=5)
-    mix = [([([1], [1])], 0.4)]
-    assert train.train_on(config, "actor", mix, 9, iteration) == 7
-    assert torch.initial_seed() == train.derive(config, iteration, "dropout").getrandbits(32)
-    ((given, *sizes, rng),) = drawn
-    assert (given, sizes) == (mix, [9, 50, 40])
-    assert rng.random() == train.derive(config, iteration, "batches").random()
-    ((*given, label, objective),) = tuned
-    assert given == ["actor", "batches", 9, 0.2 if iteration else 0.1]
-    assert label == f"training, iteration {iteration}"
+
+    def draw_nothing(*given):
+        drawn.append(given)
+        return "batches"
+
+    def tune(*given, **named):
+        tuned.append((given, named))
+        return 7
+
+    monkeypatch.setattr(train, "draw_batches", draw_nothing)
+    monkeypatch.setattr(train, "fine_tune", tune)
+    config = Config(
+        method=method,
+        lr=0.2,
+        warmup_lr=0.1,
+        steps=9,
+        warmup_steps=8,
+        batch_size=50,
+        micro_batch=40,
+        dpo_beta=0.3,
+        seed=5,
+    )
+    sources = [Source([Encoded([1], [1])], 0.4)]
+    run = BareRun(config, "actor")
+    run.train_on(sources, iteration)
+    assert run.tokens == 7
+    assert torch.initial_seed() == derive(config, iteration, "dropout").getrandbits(32)
+    steps = 9 if iteration else 8
+    ((mix, *sizes),) = drawn
+    assert sizes == [steps, 50, 40]
+    assert mix.sources == sources
+    assert mix.rng.random() == derive(config, iteration, "batches").random()
+    ((given, named),) = tuned
+    assert given == ("actor", "batches")
+    objective = named.pop("objective")
+    rate = 0.2 if iteration else 0.1
+    assert named == {"steps": steps, "lr": rate, "label": f"training, iteration {iteration}"}
     if method == "eto" and iteration:
         assert (objective.func, objective.keywords) == (train.preference, {"dpo_beta": 0.3})
     else:
         assert objective is train.imitation
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# batches
+# --- batches
 
 
 def numbered(source, count, shortest, longest, rng):
-    """Examples whose tokens all name their source and number, so that each is recognised wherever it turns up."""
-    return [([1000 * source + n] * rng.randint(shortest, longest), [-100]) for n in range(count)]
+    """Examples whose tokens all name source and number, so that each is recognised anywhere."""
+    examples = []
+    for number in range(count):
+        length = rng.randint(shortest, longest)
+        examples.append(Encoded([1000 * source + number] * length, [-100]))
+    return examples
+
+
+def batches_of(*sources, seed=0, steps, batch_size, micro_batch):
+    """Batches from sources, each a list of examples with its share."""
+    mix = Mix([Source(examples, share) for examples, share in sources], random.Random(seed))
+    return list(draw_batches(mix, steps, batch_size, micro_batch))
 
 
 class Watched(list):
@@ -376,64 +499,75 @@ class Watched(list):
 
 
 def drawn_examples(batches):
-    return [ids[0] for batch in batches for micro in batch for ids, _ in micro]
+    return [example.ids[0] for batch in batches for micro in batch for example in micro]
+
+
+def count_tokens(batch):
+    return sum(example.length for micro in batch for example in micro)
 
 
 def test_batches_hold_about_as_many_tokens_as_asked_in_micro_batches_within_their_limit():
     rng = random.Random(2)
-    for batch_size, micro_batch, longest in ((1024, 256, 40), (600, 200, 30), (512, 512, 60), (4096, 256, 25)):
-        source = numbered(0, 50, 5, longest, rng)
-        batches = list(draw_batches([(source, 1.0)], 20, batch_size, micro_batch, random.Random(3)))
+    sizes = ((1024, 256, 40), (600, 200, 30), (512, 512, 60), (4096, 256, 25))
+    for batch_size, micro_batch, longest in sizes:
+        source = (numbered(0, 50, 5, longest, rng), 1.0)
+        batches = batches_of(
+            source, seed=3, steps=20, batch_size=batch_size, micro_batch=micro_batch
+        )
         assert len(batches) == 20
         for batch in batches:
             for micro in batch:
                 assert micro, "an empty micro-batch"
-                padded = len(micro) * max(len(ids) for ids, _ in micro)
+                padded = len(micro) * max(example.length for example in micro)
                 assert padded <= micro_batch, f"a micro-batch of {padded} tokens, padding included"
-        sizes = [sum(len(ids) for micro in batch for ids, _ in micro) for batch in batches]
-        assert max(sizes) <= batch_size
-        assert sum(sizes) / 20 > 0.75 * batch_size
+        tokens = [count_tokens(batch) for batch in batches]
+        assert max(tokens) <= batch_size
+        assert sum(tokens) / 20 > 0.75 * batch_size
 
 
 def test_a_batch_smaller_than_a_micro_batch_is_no_larger_than_asked():
-    source = numbered(0, 50, 5, 20, random.Random(0))
-    for batch in draw_batches([(source, 1.0)], 10, 256, 4096, random.Random(0)):
-        tokens = sum(len(ids) for micro in batch for ids, _ in micro)
+    source = (numbered(0, 50, 5, 20, random.Random(0)), 1.0)
+    for batch in batches_of(source, steps=10, batch_size=256, micro_batch=4096):
+        tokens = count_tokens(batch)
         assert tokens <= 256, f"--batch-size 256 gave a step of {tokens} tokens"
 
 
 def test_a_batch_size_that_is_no_multiple_of_the_micro_batch_is_met_all_the_same():
-    source = numbered(0, 50, 5, 20, random.Random(0))
-    batches = list(draw_batches([(source, 1.0)], 20, 1900, 1000, random.Random(0)))
-    tokens = sum(len(ids) for batch in batches for micro in batch for ids, _ in micro) / 20
-    assert 0.75 * 1900 < tokens < 1.25 * 1900, f"--batch-size 1900 gave steps of {tokens:.0f} tokens"
+    source = (numbered(0, 50, 5, 20, random.Random(0)), 1.0)
+    batches = batches_of(source, steps=20, batch_size=1900, micro_batch=1000)
+    tokens = sum(count_tokens(batch) for batch in batches) / 20
+    assert 0.75 * 1900 < tokens < 1.25 * 1900, f"--batch-size 1900 gave {tokens:.0f} a step"
 
 
 def test_eta_is_the_share_of_agent_examples_whatever_their_lengths():
     rng = random.Random(4)
     for eta in (0.1, 0.2, 0.8):
-        # Agent data five times as long as general data: the share is one of examples, not of tokens.
-        agent, shown, judged = (numbered(k, 30, n, 2 * n, rng) for k, n in ((0, 20), (1, 4), (2, 6)))
-        mix = [(agent, eta), (shown, (1 - eta) * 0.6), (judged, (1 - eta) * 0.4)]
-        names = drawn_examples(draw_batches(mix, 640, 256, 128, rng))
+        # Agent data five times as long as general data: the share is one of examples, not tokens.
+        agent = (numbered(0, 30, 20, 40, rng), eta)
+        shown = (numbered(1, 30, 4, 8, rng), (1 - eta) * 0.6)
+        judged = (numbered(2, 30, 6, 12, rng), (1 - eta) * 0.4)
+        sources = (agent, shown, judged)
+        names = drawn_examples(batches_of(*sources, steps=640, batch_size=256, micro_batch=128))
         counts = Counter(name // 1000 for name in names)
-        for k, (_, share) in enumerate(mix):
+        for k, (_, share) in enumerate(sources):
             spread = math.sqrt(len(names) * share * (1 - share))
-            assert abs(counts[k] - share * len(names)) < 5 * spread, f"source {k} of {len(names)} at {share}: {counts}"
+            error = abs(counts[k] - share * len(names))
+            assert error < 5 * spread, f"source {k} of {len(names)} at {share}: {counts}"
 
 
 def test_every_batch_is_mixed_and_not_a_stretch_of_one_source():
     agent, general = (numbered(k, 30, 8, 12, random.Random(k)) for k in (0, 1))
-    batches = draw_batches([(agent, 0.5), (general, 0.5)], 40, 2048, 256, random.Random(0))
+    batches = batches_of((agent, 0.5), (general, 0.5), steps=40, batch_size=2048, micro_batch=256)
     for batch in batches:
-        share = sum(name < 1000 for name in drawn_examples([batch])) / len(drawn_examples([batch]))
+        names = drawn_examples([batch])
+        share = sum(name < 1000 for name in names) / len(names)
         assert 0.25 < share < 0.75
 
 
 def test_short_examples_do_not_come_before_long_ones():
-    source = numbered(0, 200, 5, 60, random.Random(0))
-    batches = draw_batches([(source, 1.0)], 200, 256, 256, random.Random(0))
-    lengths = [max(len(ids) for ids, _ in micro) for batch in batches for micro in batch]
+    source = (numbered(0, 200, 5, 60, random.Random(0)), 1.0)
+    batches = batches_of(source, steps=200, batch_size=256, micro_batch=256)
+    lengths = [max(example.length for example in micro) for batch in batches for micro in batch]
     longer = sum(a < b for a, b in itertools.pairwise(lengths))
     shorter = sum(a > b for a, b in itertools.pairwise(lengths))
     assert 0.5 < longer / shorter < 2, "micro-batches are sorted by length, and so are the steps"
@@ -442,20 +576,23 @@ def test_short_examples_do_not_come_before_long_ones():
 def test_each_example_is_drawn_once_before_any_is_drawn_again():
     rng = random.Random(5)
     sources = [Watched(numbered(k, count, 5, 20, rng)) for k, count in enumerate((7, 23, 1))]
-    drawn = drawn_examples(draw_batches([(s, 1.0) for s in sources], 40, 256, 128, rng))
+    shares = [(source, 1.0) for source in sources]
+    drawn = drawn_examples(batches_of(*shares, seed=5, steps=40, batch_size=256, micro_batch=128))
     for k, source in enumerate(sources):
         count = len(source)
         for first in range(0, len(source.drawn) - count + 1, count):
             deck = source.drawn[first : first + count]
-            assert sorted(deck) == list(range(count)), f"source {k}, examples {deck}: one came twice"
+            assert sorted(deck) == list(range(count)), f"source {k}: one of {deck} came twice"
         seen = Counter(name - 1000 * k for name in drawn if name // 1000 == k)
-        assert seen <= Counter(source.drawn), "an example stands in more batches than it was drawn for"
+        assert seen <= Counter(source.drawn), "an example stands in more batches than it was drawn"
     assert sources[1].drawn[:23] != sources[1].drawn[23:46], "a deck is shuffled anew"
 
 
 def test_drawn_examples_are_not_lost_on_the_way_to_the_batches():
-    source = Watched(numbered(0, 60_000, 5, 20, random.Random(6)))  # more than are drawn, so that none comes twice
-    names = drawn_examples(draw_batches([(source, 1.0)], 500, 640, 128, random.Random(7)))
+    # More than are drawn, so that none comes twice.
+    source = Watched(numbered(0, 60_000, 5, 20, random.Random(6)))
+    batches = batches_of((source, 1.0), seed=7, steps=500, batch_size=640, micro_batch=128)
+    names = drawn_examples(batches)
     window = 16 * 640 // 5 + 16  # what may still wait at the end, at most
     assert len(source.drawn) > 4 * window
     assert len({*names}) == len(names)
@@ -465,57 +602,71 @@ def test_drawn_examples_are_not_lost_on_the_way_to_the_batches():
 
 def test_batches_depend_on_their_generator_alone():
     source = numbered(0, 40, 5, 30, random.Random(8))
-    mix = [(source[:20], 0.3), (source[20:], 0.7)]
-    streams = [list(draw_batches(mix, 12, 256, 128, random.Random(seed))) for seed in (1, 1, 2)]
+    sources = [(source[:20], 0.3), (source[20:], 0.7)]
+    streams = []
+    for seed in (1, 1, 2):
+        streams.append(batches_of(*sources, seed=seed, steps=12, batch_size=256, micro_batch=128))
     assert streams[0] == streams[1]
     assert streams[0] != streams[2]
 
 
 def test_an_example_longer_than_a_micro_batch_comes_alone():
-    source = [([n] * (500 if n == 3 else 10), [-100]) for n in range(10)]
-    micros = [m for batch in draw_batches([(source, 1.0)], 30, 200, 100, random.Random(0)) for m in batch]
-    long = [micro for micro in micros if any(ids[0] == 3 for ids, _ in micro)]
+    source = [Encoded([n] * (500 if n == 3 else 10), [-100]) for n in range(10)]
+    batches = batches_of((source, 1.0), steps=30, batch_size=200, micro_batch=100)
+    micros = [micro for batch in batches for micro in batch]
+    long = [micro for micro in micros if any(example.ids[0] == 3 for example in micro)]
     assert long
     for micro in long:
-        assert [len(ids) for ids, _ in micro] == [500]
+        assert [example.length for example in micro] == [500]
 
 
 def test_an_empty_source_leaves_its_share_to_the_others(monkeypatch):
-    seen = {}
-
-    def spy(mix, *rest):
-        seen["mix"] = list(mix)
-        return iter(())
-
-    monkeypatch.setattr(train, "draw_batches", spy)
-    monkeypatch.setattr(train, "fine_tune", lambda *a: 7)
-    source = [([1], [1])]
-    assert train.train_on(Config(), None, [([], 0.2), (source, 0.8), (source, 0.0)], 5, 1) == 7
-    assert seen["mix"] == [(source, 0.8)]
-    assert train.train_on(Config(), None, [([], 0.2), (source, 0.0)], 5, 1) == 0
+    example = Encoded([1], [1])
+    source = Source([example], 0.8)
+    mix = Mix([Source([], 0.2), source, Source([Encoded([2], [2])], 0.0)], random.Random(0))
+    assert mix.sources == [source]
+    assert [mix.draw() for _ in range(20)] == [example] * 20
+    monkeypatch.setattr(train, "fine_tune", lambda *given, **named: pytest.fail("nothing to train"))
+    run = BareRun(Config(), None)
+    run.train_on([Source([], 0.2), Source([example], 0.0)], 1)
+    assert run.tokens == 0
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# what is drawn, encoded and told
+# --- what is drawn, encoded and told
 
 
 def test_a_dialogue_that_does_not_fit_is_dropped_whole():
     actor = tiny()
-    whole = encode(actor, [REVISED])[0]
-    short = dialogue("hall: cup.", "Action: take cup")
-    actor.max_length = len(whole[0])
-    assert encode(actor, [REVISED, short])[0] == whole, "what just fits is kept"
+    whole = encode(actor, REVISED)
+    actor.max_length = whole.length
+    assert encode(actor, REVISED) == whole, "what just fits is kept"
     actor.max_length -= 1
-    assert encode(actor, [short, REVISED, short]) == encode(actor, [short, short])
+    assert encode(actor, REVISED) is None
+    assert encode(actor, TAKE_CUP) is not None
+
+
+def test_an_example_that_does_not_fit_is_in_the_dataset_and_counted_and_not_trained_on(tmp_path):
+    actor = tiny()
+    short = trajectory("short", 1.0, "go hall")
+    long = trajectory("long", 1.0, "go hall", "go hall")
+    actor.max_length = encode(actor, short.messages()).length
+    run = BareRun(Config(), actor, {"lab": Lab}, tmp_path)
+    examples = [critique.Example("good", short), critique.Example("good", long)]
+    run.make_examples = lambda name, trees, iteration: (examples, {"counts": {}})
+    assert run.criticise({"lab": []}, 1) == [encode(actor, short.messages())]
+    assert run.data_figures["lab"]["counts"] == {"good": 2, "dropped_too_long": 1}
+    assert len(read_lines(tmp_path / "iteration-1" / "data.jsonl")) == 2
 
 
 def test_every_seed_iteration_and_stage_has_a_stream_of_its_own():
-    stages = [(seed, i, stage) for seed in (0, 1, 11) for i in (0, 1, 2, 12) for stage in ("a", "b", "batches")]
+    stages = list(itertools.product((0, 1, 11), (0, 1, 2, 12), ("a", "b", "batches")))
     drawn = {(s, i, stage): derive(Config(seed=s), i, stage).random() for s, i, stage in stages}
     assert len(set(drawn.values())) == len(stages)
-    assert all(derive(Config(seed=s), i, stage).random() == value for (s, i, stage), value in drawn.items())
+    for (s, i, stage), value in drawn.items():
+        assert derive(Config(seed=s), i, stage).random() == value
     other = Config(seed=1, tasks=3, steps=9, method="optimal", eta=0.5)
-    assert derive(other, 1, "a").random() == drawn[1, 1, "a"], "only seed, iteration and stage decide"
+    again = derive(other, 1, "a").random()
+    assert again == drawn[1, 1, "a"], "only seed, iteration and stage decide"
 
 
 def test_tasks_are_drawn_without_repetition_until_there_are_no_more():
@@ -546,32 +697,34 @@ def test_no_tasks_at_all_is_told_and_not_waited_for():
         draw([], 3, Patience(0))
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# settings
+# --- settings
 
 
 def test_each_flag_of_the_design_is_a_field_with_a_help_text(capsys):
-    flags = shlex.split(
-        "tiny env model method splice iterations tasks simulations branch max-depth c-uct alpha beta eta pairs "
-        "temperature steps batch-size lr seed device dtype recipes out"
+    names = shlex.split(
+        "tiny env model method splice iterations tasks simulations branch max-depth c-uct alpha "
+        "beta eta pairs temperature steps batch-size lr seed device dtype recipes out"
     )
     with pytest.raises(SystemExit) as stop:
         train.parse(["--help"])
     assert stop.value.code == 0
     told = capsys.readouterr().out
-    for flag in flags:
-        assert re.search(rf"^ +--{flag}\b", told, re.MULTILINE), f"--{flag} is missing"
+    for name in names:
+        assert re.search(rf"^ +--{name}\b", told, re.MULTILINE), f"--{name} is missing"
     for field in dataclasses.fields(Config):
-        assert re.search(rf"^ +--{field.name.replace('_', '-')} \S+\s+\w", told, re.MULTILINE), f"{field.name}: no help"
+        pattern = rf"^ +{flag(field.name)} \S+\s+\w"
+        assert re.search(pattern, told, re.MULTILINE), f"{field.name}: no help"
 
 
 def test_explicit_flags_override_the_preset_in_any_order():
     preset = train.parse(["--tiny"])
     assert preset == Config(**train.TINY)
     assert preset.lr != Config().lr
-    for arguments in (["--tiny", "--lr", "0.5", "--eta", "0.3"], ["--lr", "0.5", "--eta", "0.3", "--tiny"]):
+    given = ["--lr", "0.5", "--eta", "0.3"]
+    for arguments in (["--tiny", *given], [*given, "--tiny"]):
         assert train.parse(arguments) == dataclasses.replace(preset, lr=0.5, eta=0.3)
-    assert train.parse(["--tiny", "--lr", str(Config().lr)]).lr == Config().lr, "a default that is given is given"
+    default = train.parse(["--tiny", "--lr", str(Config().lr)])
+    assert default.lr == Config().lr, "a default that is given is given"
 
 
 def test_without_tiny_there_is_no_preset():
@@ -582,25 +735,36 @@ def test_textcraft_has_a_larger_tiny_model_which_flags_override_too():
     large = train.parse(["--tiny", "--env", "textcraft"])
     assert (large.width, large.layers) == (128, 3)
     assert large.alpha == train.TINY["alpha"]
-    assert train.parse(["--tiny", "--env", "textcraft", "--width", "32"]) == dataclasses.replace(large, width=32)
+    narrow = train.parse(["--tiny", "--env", "textcraft", "--width", "32"])
+    assert narrow == dataclasses.replace(large, width=32)
 
 
 def test_every_flag_reaches_its_field_in_its_type():
     for field in dataclasses.fields(Config):
         text = {"int": "17", "float": "0.25", "str": "some text"}[field.type]
-        got = getattr(train.parse(["--tiny", "--" + field.name.replace("_", "-"), text]), field.name)
+        got = getattr(train.parse(["--tiny", flag(field.name), text]), field.name)
         assert got == {"int": int, "float": float, "str": str}[field.type](text)
         assert type(got) is type(getattr(Config(), field.name))
 
 
 def test_alpha_is_one_for_all_or_one_for_each_iteration():
-    assert check(Config(alpha="0.5,0.7,1.0")) == [0.5, 0.7, 1.0]
-    assert check(Config(alpha="0.9", iterations=4)) == [0.9] * 4
-    assert check(Config(alpha="0,1", iterations=2)) == [0.0, 1.0]
-    assert check(Config(iterations=2))[:2] == [0.5, 0.7]
+    assert Config(alpha="0.5,0.7,1.0").alphas() == [0.5, 0.7, 1.0]
+    assert Config(alpha="0.9", iterations=4).alphas() == [0.9] * 4
+    assert Config(alpha="0,1", iterations=2).alphas() == [0.0, 1.0]
+    assert Config(iterations=2).alphas()[:2] == [0.5, 0.7]
+    rising = Config(alpha="0.5,0.7,1.0")
+    assert [rising.critique_settings(i).alpha for i in (1, 2, 3)] == [0.5, 0.7, 1.0]
     for alpha, iterations in (("0.5,0.7", 3), ("0.5,0.7,1.0", 4)):
         with pytest.raises(UserError, match=rf"--alpha.*{iterations} iterations"):
             check(Config(alpha=alpha, iterations=iterations))
+
+
+def test_what_was_set_reaches_the_search_and_the_critique():
+    config = Config(simulations=3, branch=2, c_uct=0.5, max_depth=7, rollouts=9)
+    assert dataclasses.astuple(config.search_settings()) == (3, 2, 0.5, 7, 9)
+    config = Config(alpha="0.4", beta=0.3, pairs=6, critic="end", splice="paper", pairing="any")
+    expected = (0.4, 0.3, 6, "end", "paper", "any")
+    assert dataclasses.astuple(config.critique_settings(1)) == expected
 
 
 def test_the_defaults_and_the_preset_are_settings_that_can_be_used():
@@ -620,8 +784,12 @@ REFUSED = {
     "critic": ("judge", ""),
     "c_uct": (-0.1, float("nan"), float("inf")),
     **dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed"), (-1,)),
-    **dict.fromkeys(("tasks", "simulations", "branch", "pairs", "steps", "batch_size", "micro_batch"), (0, -3)),
-    **dict.fromkeys(("warmup_tasks", "width", "layers", "rollouts", "eval_tasks", "max_new_tokens"), (0, -3)),
+    **dict.fromkeys(
+        ("tasks", "simulations", "branch", "pairs", "steps", "batch_size", "micro_batch"), (0, -3)
+    ),
+    **dict.fromkeys(
+        ("warmup_tasks", "width", "layers", "rollouts", "eval_tasks", "max_new_tokens"), (0, -3)
+    ),
     "method": ("dpo", "", "Agent-R"),
     "splice": ("loose",),
     "pairing": ("shared", ""),
@@ -635,22 +803,25 @@ REFUSED = {
 def test_a_value_out_of_its_range_is_refused_by_the_name_of_its_flag():
     for field, values in REFUSED.items():
         for value in values:
-            with pytest.raises(UserError, match=f"--{field.replace('_', '-')} .*") as refusal:
+            with pytest.raises(UserError, match=f"{flag(field)} .*") as refusal:
                 check(Config(**{field: value}))
-            assert str(refusal.value).startswith(f"--{field.replace('_', '-')} ")
+            assert str(refusal.value).startswith(f"{flag(field)} ")
             assert str(value).split(",")[-1] in str(refusal.value), "the sentence names the value"
     checked = {field.name for field in dataclasses.fields(Config)} - REFUSED.keys()
     assert checked == {"env", "model", "warmed", "recipes", "out"}, "a setting that no test refuses"
 
 
 def test_the_ends_of_a_range_belong_to_it():
-    check(Config(alpha="0", beta=0.0, eta=0.0, judge_share=0.0, c_uct=0.0, max_depth=0, seed=0, warmup_steps=0))
-    check(Config(alpha="1", beta=1.0, eta=1.0, judge_share=1.0, tasks=1, steps=1, pairs=1, branch=1, eval_tasks=1))
-    assert check(Config(iterations=0, alpha="0.5")) == []
+    zeros = ("beta", "eta", "judge_share", "c_uct", "max_depth", "seed", "warmup_steps")
+    check(Config(alpha="0", **dict.fromkeys(zeros, 0)))
+    ones = ("beta", "eta", "judge_share", "tasks", "steps", "pairs", "branch", "eval_tasks")
+    check(Config(alpha="1", **dict.fromkeys(ones, 1)))
+    none = Config(iterations=0, alpha="0.5")
+    check(none)
+    assert none.alphas() == []
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the warm-up
+# --- the warm-up
 
 
 def test_a_demonstration_is_the_way_of_the_expert_and_reaches_the_goal():
@@ -658,33 +829,38 @@ def test_a_demonstration_is_the_way_of_the_expert_and_reaches_the_goal():
     for name in ("lab", "craft"):
         world = make_world(name)()
         for task in rng.sample(world.tasks("train"), 25):
-            messages = demonstration(world, task)
-            assert [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2)
-            assert all(m["loss"] is True for m in messages[1::2])
-            actions = [m["content"].removeprefix("Action: ") for m in messages[1::2]]
-            assert first_error(world, task, actions) is None, f"{name} {task}: {actions}"
+            shown = demonstration(world, task)
+            assert first_error(world, task, shown.actions) is None, f"{name} {task}: {shown}"
             episode = Episode(world, task)
-            for action, answer in zip(actions, [*messages[2::2], None], strict=True):
-                episode.act(f"Action: {action}")
-                assert answer is None or answer["content"] == episode.observation
-            assert episode.trajectory.score == 1.0
-            assert messages[0]["content"] == episode.trajectory.opening
+            for step in shown.steps:
+                assert step.reply == f"Action: {step.action}"
+                episode.act(step.reply)
+            assert episode.trajectory == shown, "what the world answers, and every step is learned"
+            assert shown.score == 1.0
+            messages = shown.messages()
+            assert [m["role"] for m in messages] == ["user", "assistant"] * len(shown.steps)
+            assert all(m["loss"] is True for m in messages[1::2])
 
 
 def judged_steps(messages):
     """The (action, verdict) pairs of a verifier dialogue."""
-    questions = [re.findall(r"^Action: (.*)\nObservation:", m["content"], re.MULTILINE) for m in messages[::2]]
-    assert all(len(asked) == 1 for asked in questions), "each question shows one action"
-    return [(asked[0], m["content"].split()[-1]) for asked, m in zip(questions, messages[1::2], strict=True)]
+    steps = []
+    for question, answer in zip(messages[::2], messages[1::2], strict=True):
+        asked = re.findall(r"^Action: (.*)\nObservation:", question["content"], re.MULTILINE)
+        assert len(asked) == 1, "each question shows one action"
+        steps.append((asked[0], answer["content"].split()[-1]))
+    return steps
 
 
 def test_verdicts_of_judged_episodes_agree_with_the_truth():
     rng = random.Random(10)
     for name in ("lab", "craft"):
-        world, bad, total, wrong_start = make_world(name)(), 0, 0, Counter()
+        world = make_world(name)()
+        bad = total = 0
+        wrong_start = Counter()
         pool = ["go hall", "take lamp"] if name == "lab" else ["inventory", "get 1 oak"]
         for task in rng.sample(world.tasks("train"), 60):
-            messages = critique.judged_episode(world, task, pool, rng)
+            messages = train.judged_episode(world, task, pool, rng)
             assert [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2)
             assert all(m["loss"] is True for m in messages[1::2])
             steps = judged_steps(messages)
@@ -700,87 +876,150 @@ def test_verdicts_of_judged_episodes_agree_with_the_truth():
                 after = world.expert()
                 nearer = after is not None and len(after) < before
                 assert verdict == ("Good" if nearer else "Bad"), f"{name} {task}: {action}"
-            bad, total = bad + verdicts.count("Bad"), total + len(verdicts)
+            bad += verdicts.count("Bad")
+            total += len(verdicts)
             wrong_start[truth == 0] += 1
-        assert 0.15 < bad / total < 0.35, f"{name}: about every fourth action is to be Bad, not {bad / total:.2f}"
-        assert 0.1 < wrong_start[True] / 60 < 0.45, "errors must not all stand at the beginning, nor none"
+        share = bad / total
+        assert 0.15 < share < 0.35, f"{name}: about every fourth is to be Bad, not {share:.2f}"
+        at_once = wrong_start[True] / 60
+        assert 0.1 < at_once < 0.45, "errors must not all stand at the beginning, nor none"
+
+
+class QuietLab(Lab):
+    """The lab with an expert, but without anybody who says what one might try."""
+
+    name = "quiet"
+    choices = World.choices
+
+
+def test_a_world_with_an_expert_but_without_choices_warms_up_on_mistakes_from_its_pool():
+    rng = random.Random(13)
+    world = QuietLab()
+    assert world.choices() == []
+    strays = Counter()
+    for task in world.tasks("train")[:60]:
+        steps = judged_steps(train.judged_episode(world, task, ["go attic", "take rope"], rng))
+        verdicts = [verdict for _, verdict in steps]
+        actions = [action for action, _ in steps]
+        assert first_bad(verdicts) == first_error(world, task, actions)
+        world.reset(options={"task": task})
+        for t, action in enumerate(actions):
+            if action != world.expert()[0]:
+                strays[action if action in ("go attic", "take rope") else "again"] += 1
+                assert action in (*actions[:t], "go attic", "take rope")
+            world.step(action)
+    assert strays["go attic"] > 10
+    assert strays["take rope"] > 10
+
+    config = Config(env="quiet", warmup_tasks=6, width=16, layers=1)
+    shown, judged = train.general_data(config, tiny(), {"quiet": QuietLab})
+    assert len(shown.examples) == len(judged.examples) == 6
+
+
+def test_where_nothing_is_sensible_and_nothing_was_taken_a_stray_action_is_of_the_pool():
+    episode = Episode(QuietLab(), Lab().tasks("train")[0])
+    rng = random.Random(14)
+    assert {train.stray_action(episode, ["dance"], rng) for _ in range(100)} == {"dance"}
+    episode.act("Action: fly")
+    drawn = Counter(train.stray_action(episode, ["dance"], rng) for _ in range(1000))
+    assert drawn.keys() == {"dance", "fly"}
+    assert 100 < drawn["fly"] < 200, "15 % of the strays were taken before"
+
+
+def test_a_world_without_a_way_to_show_is_refused_in_one_sentence():
+    with pytest.raises(UserError) as refusal:
+        train.general_data(Config(env="blind"), tiny(), {"blind": Blind})
+    remedy = "name a checkpoint with --model"
+    assert str(refusal.value) == f"blind has no expert to warm a tiny model up with; {remedy}"
 
 
 def test_no_word_of_a_world_is_unknown_to_the_tiny_tokenizer():
     rng = random.Random(11)
     actor = tiny("lab", "craft")
     unknown = actor.tokenizer.unk_token_id
-    phrases = [agent_r.JUDGE_ANSWER.format(verdict=v) for v in ("Good", "Bad", "Uncertain")]
-    phrases += [f"Thought: {thought}\nAction: {REVISE}" for thought in critique.REVISION_THOUGHTS]
-    phrases += [REVISE_ANSWER, agent_r.NO_ACTION, agent_r.JUDGE_PROMPT.format(task="", log="", current="")]
-    dialogues = [dialogue("hall", phrase) for phrase in phrases]
+    texts = [agent_r.JUDGE_ANSWER.format(verdict=v) for v in ("Good", "Bad", "Uncertain")]
+    texts += [f"Thought: {thought}\nAction: {REVISE}" for thought in critique.REVISION_THOUGHTS]
+    texts += [REVISE_ANSWER, agent_r.NO_ACTION]
+    texts.append(agent_r.JUDGE_PROMPT.format(task="", log="", current=""))
     for name in ("lab", "craft"):
         world = make_world(name)()
         for split, count in (("train", 40), ("validation", 20), ("test", 20)):
             tasks = rng.sample(world.tasks(split), count)
-            dialogues += [demonstration(world, task) for task in tasks]
-            pool = [m["content"].removeprefix("Action: ") for messages in dialogues for m in messages[1::2]]
-            dialogues += [critique.judged_episode(world, task, pool, rng) for task in tasks]
+            shown = [demonstration(world, task) for task in tasks]
+            pool = [action for trajectory in shown for action in trajectory.actions]
+            dialogues = [trajectory.messages() for trajectory in shown]
+            dialogues += [train.judged_episode(world, task, pool, rng) for task in tasks]
+            texts += [message["content"] for messages in dialogues for message in messages]
             for task in tasks:  # and what the world says to somebody who tries this and that
                 episode = Episode(world, task)
                 while not episode.done:
-                    tried = rng.choice([*world.choices(), *world.choices(), "fly", "get 7 x", "craft 9 z using 3 y"])
-                    episode.act(rng.choice((f"Action: {tried}", f"Action: {tried}", "", "Action: revise")))
-                dialogues += [[{"role": "user", "content": s.observation}] for s in episode.trajectory.steps]
-    for messages in dialogues:
-        for message in messages:
-            ids = actor.format.encode(dialogue(message["content"]))[0]
-            assert unknown not in ids, f"a word is missing: {actor.tokenizer.decode(ids)}"
+                    sensible = world.choices()
+                    nonsense = ["fly", "get 7 x", "craft 9 z using 3 y"]
+                    tried = rng.choice([*sensible, *sensible, *nonsense])
+                    replies = (f"Action: {tried}", f"Action: {tried}", "", "Action: revise")
+                    episode.act(rng.choice(replies))
+                texts += [step.observation for step in episode.trajectory.steps]
+    for text in texts:
+        ids = actor.format.opening(text)
+        assert unknown not in ids, f"a word is missing: {actor.tokenizer.decode(ids)}"
 
 
 def test_general_data_is_in_its_shares_and_within_its_numbers():
     config = Config(warmup_tasks=9, judge_share=0.3, width=16, layers=1)
     worlds = {"lab": make_world("lab"), "craft": make_world("craft")}
-    (shown, a), (judged, b) = train.general_data(config, train.make_tiny_actor(config, worlds, "cpu"), worlds)
-    assert (a, b) == (pytest.approx(0.7), pytest.approx(0.3))
-    assert len(shown) == len(judged) == 8, "four tasks of each of the two worlds"
+    actor = train.make_tiny_actor(config, worlds, "cpu")
+    shown, judged = train.general_data(config, actor, worlds)
+    assert (shown.share, judged.share) == (pytest.approx(0.7), pytest.approx(0.3))
+    assert len(shown.examples) == len(judged.examples) == 8, "four tasks of each of the two worlds"
 
 
-def test_an_expert_shows_the_split_that_a_world_names_and_the_agent_searches_the_training_tasks():
+def test_an_expert_shows_the_split_that_a_world_names_and_the_agent_searches_the_training_tasks(
+    tmp_path,
+):
     played = []
 
     class Shown(Doors):
-        name, warm_up = "shown", "lessons"
+        name = "shown"
+        warm_up = "lessons"
 
         def begin(self, task):
             played.append(task.split("-")[1])
             return super().begin(task)
 
-    config = Config(env="shown", warmup_tasks=5, width=16, layers=1, tasks=3, simulations=1, max_new_tokens=2)
-    actor = train.make_tiny_actor(config, {"shown": Shown}, "cpu")
-    train.general_data(config, actor, {"shown": Shown})
+    changes = {"width": 16, "layers": 1, "max_new_tokens": 2}
+    config = Config(env="shown", warmup_tasks=5, tasks=3, simulations=1, **changes)
+    worlds = {"shown": Shown}
+    actor = train.make_tiny_actor(config, worlds, "cpu")
+    train.general_data(config, actor, worlds)
     assert {*played} == {"lessons"}, "neither demonstrations nor judged episodes are of other tasks"
     played.clear()
-    train.self_examples(config, actor, "shown", Shown, 1, 1.0)
+    run = BareRun(config, actor, worlds, tmp_path)
+    run.criticise(run.search(1), 1)
     assert {*played} == {"train"}
 
 
 def test_the_weights_of_a_tiny_model_depend_on_the_seed_alone():
-    def weights(seed):
+    def drawn(seed):
         torch.manual_seed(random.randrange(10**6))
-        return torch.cat([p.detach().flatten() for p in tiny(seed=seed).model.parameters()])
+        return weights(tiny(seed=seed))
 
-    assert torch.equal(weights(0), weights(0))
-    assert not torch.equal(weights(0), weights(1))
+    assert torch.equal(drawn(0), drawn(0))
+    assert not torch.equal(drawn(0), drawn(1))
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# what a person reads
+# --- what a person reads
 
 
 def row(**changes):
     empty = dict.fromkeys((*PROMISED, "loops_failed"))
-    return {**empty, "env": "lab", "iteration": 1, "tasks": 10, "score": 0.5, "seconds": 12.3, **changes}
+    usual = {"env": "lab", "iteration": 1, "tasks": 10, "score": 0.5, "seconds": 12.3}
+    return {**empty, **usual, **changes}
 
 
 def test_the_average_of_worlds_is_over_those_that_have_the_figure():
-    rows = [row(score=0.2, recovery=None, loops=0.5), row(env="craft", score=0.7, recovery=0.4, loops=0.1)]
-    both = average(rows)
+    lab = row(score=0.2, recovery=None, loops=0.5)
+    craft = row(env="craft", score=0.7, recovery=0.4, loops=0.1)
+    both = average([lab, craft])
     assert both["env"] == "average"
     assert both["iteration"] == 1
     assert both["tasks"] == 20
@@ -791,28 +1030,38 @@ def test_the_average_of_worlds_is_over_those_that_have_the_figure():
 
 
 def test_no_figure_of_one_world_is_passed_off_as_the_average():
-    rows = [row(first_error_within_1=0.2, loops_failed=0.1), row(first_error_within_1=0.6, loops_failed=0.5)]
+    one = row(first_error_within_1=0.2, loops_failed=0.1)
+    other = row(first_error_within_1=0.6, loops_failed=0.5)
+    combined = average([one, other])
     for field, expected in (("first_error_within_1", 0.4), ("loops_failed", 0.3)):
-        got = average(rows)[field]
-        assert got is None or got == pytest.approx(expected), f"{field} of the row `average` is {got}"
+        got = combined[field]
+        assert got is None or got == pytest.approx(expected), f"{field} of `average` is {got}"
+
+
+def text_table(*rows):
+    return train.table(rows, train.COLUMNS)
 
 
 def test_a_table_is_aligned_and_scores_are_times_100():
-    rows = [row(score=0.614, success=1.0, loops=0.0), row(env="textcraft", iteration=2, revision_length=2.25)]
-    heading, first, second = train.table(rows).split("\n")
+    lab = row(score=0.614, success=1.0, loops=0.0)
+    craft = row(env="textcraft", iteration=2, revision_length=2.25)
+    heading, first, second = text_table(lab, craft).split("\n")
     assert len(heading) == len(first) == len(second)
-    ends = [heading.index(f" {name}") + 1 + len(name) for name in train.COLUMNS]
+    names = [column.heading for column in train.COLUMNS]
+    ends = [heading.index(f" {name}") + 1 + len(name) for name in names]
     for line in (first, second):
-        assert [match.end() for match in re.finditer(r"\S+", line)][1:] == ends, "a cell stands below its heading"
-    cells = dict(zip(train.COLUMNS, first.split()[1:], strict=True))
-    assert (cells["iter"], cells["score"], cells["success"], cells["loops"]) == ("1", "61.4", "100.0", "0.0")
+        cell_ends = [match.end() for match in re.finditer(r"\S+", line)][1:]
+        assert cell_ends == ends, "a cell stands below its heading"
+    cells = dict(zip(names, first.split()[1:], strict=True))
+    assert (cells["iter"], cells["score"]) == ("1", "61.4")
+    assert (cells["success"], cells["loops"]) == ("100.0", "0.0")
     assert cells["recovery"] == cells["judge exact"] == "-"
-    cells = dict(zip(train.COLUMNS, second.split()[1:], strict=True))
+    cells = dict(zip(names, second.split()[1:], strict=True))
     assert (cells["rev.length"], cells["seconds"]) == ("2.25", "12")
 
 
 def test_a_table_stays_aligned_when_a_world_has_a_long_name():
-    lines = train.table([row(), row(env="my_own_worlds:SunkenPalace")]).split("\n")
+    lines = text_table(row(), row(env="my_own_worlds:SunkenPalace")).split("\n")
     assert len({len(line) for line in lines}) == 1, "\n".join(lines)
 
 
@@ -835,58 +1084,68 @@ def test_the_revised_episode_is_the_best_and_then_the_shortest_that_holds_a_revi
     assert "No held-out episode" in train.revised_episode([unrevised])
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Phase I
+# --- Phase I
 
 
-def test_phase_one_never_asks_the_truth(monkeypatch):
-    """Search, judging and splicing on the lab, its oracle raising; actions are drawn, so that all three have work."""
-    actor, rng = tiny(), random.Random(12)
+def test_phase_one_never_asks_the_truth(monkeypatch, tmp_path):
+    """Search, judge and splice on the lab, its oracle raising; drawn actions give them all work."""
+    actor = tiny()
+    rng = random.Random(12)
+    moves = [f"Action: go {room}" for room in Lab.DOWN + Lab.UP]
 
-    def babble(dialogues, temperature, generator=None):
-        moves = [f"Action: go {room}" for room in Lab.DOWN + Lab.UP]
-        said = "Judgment: Bad" if temperature == 0 else None
-        return [said or rng.choice(moves) for _ in range(len(dialogues.mask))]
+    def babble(dialogues, sampling=GREEDY):
+        if sampling.temperature == 0:
+            return ["Judgment: Bad"] * len(dialogues.mask)
+        return [rng.choice(moves) for _ in range(len(dialogues.mask))]
 
     def oracle(self):
         raise AssertionError("Phase I asked for the truth")
 
-    monkeypatch.setattr(agent_r.Dialogues, "replies", babble)
+    monkeypatch.setattr(Dialogues, "replies", babble)
     monkeypatch.setattr(Lab, "expert", oracle)
     monkeypatch.setattr(Lab, "choices", oracle)
     for splice in ("verified", "paper"):
-        config = Config(tasks=6, simulations=6, branch=4, max_depth=8, beta=0.2, splice=splice)
-        trees, examples, found = train.self_examples(config, actor, "lab", Lab, 1, 0.25)
-        assert len(trees) == 6
-        kinds = Counter(example["kind"] for example in examples)
-        assert kinds["revision"], "nothing was judged and spliced, so nothing was tested"
-        assert kinds["good"]
-        assert found["executable_share"] is not None
+        search = {"tasks": 6, "simulations": 6, "branch": 4, "max_depth": 8}
+        config = Config(alpha="0.25", beta=0.2, splice=splice, **search)
+        run = BareRun(config, actor, {"lab": Lab}, tmp_path)
+        trees = run.search(1)
+        assert len(trees["lab"]) == 6
+        run.criticise(trees, 1)
+        figures = run.data_figures["lab"]
+        assert figures["counts"]["revision"], "nothing was judged and spliced, so nothing is tested"
+        assert figures["counts"]["good"]
+        assert figures["executable_share"] is not None
+        records = read_lines(tmp_path / "iteration-1" / "data.jsonl")
+        kinds = Counter(record["kind"] for record in records)
+        assert kinds["revision"] == figures["counts"]["revision"]
     with pytest.raises(AssertionError, match="asked for the truth"):
-        critique.judged_episode(Lab(), Lab().tasks("train")[0], ["go hall"], rng)
+        train.judged_episode(Lab(), Lab().tasks("train")[0], ["go hall"], rng)
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# the whole loop, at its smallest
+# --- the whole loop, at its smallest
 
 SMALL = shlex.split(
-    "--tiny --env test_train:Doors --iterations 2 --tasks 20 --simulations 6 --branch 3 --alpha 0.5 --steps 5 "
-    "--warmup-steps 100 --warmup-tasks 40 --eval-tasks 6 --width 16 --layers 1 --batch-size 512 --micro-batch 512 "
-    "--lr 0.02 --warmup-lr 0.02 --device cpu"
+    "--tiny --env test_train:Doors --iterations 2 --tasks 20 --simulations 6 --branch 3 "
+    "--alpha 0.5 --steps 5 --warmup-steps 100 --warmup-tasks 40 --eval-tasks 6 "
+    "--width 16 --layers 1 --batch-size 512 --micro-batch 512 --lr 0.02 --warmup-lr 0.02 "
+    "--device cpu"
 )
 
 
 def changed(arguments, **flags):
     """These arguments with some flags given otherwise (the last one counts)."""
-    given = [(train.flag(name), str(value)) for name, value in flags.items()]
-    return [*arguments, *(text for pair in given for text in pair)]
+    result = list(arguments)
+    for name, value in flags.items():
+        result += [flag(name), str(value)]
+    return result
 
 
 class Run:
     """A finished run: its folder, and all it left, read back."""
 
     def __init__(self, folder, arguments):
-        self.folder, self.iterations = folder, range(1 + train.parse(arguments).iterations)
+        self.folder = folder
+        self.iterations = range(1 + train.parse(arguments).iterations)
         assert train.main([*arguments, "--out", str(folder)]) == 0
         self.rows = read_lines(folder / "results.jsonl")
         self.episodes = read_lines(folder / "episodes.jsonl")
@@ -895,10 +1154,15 @@ class Run:
         return read_lines(self.folder / f"iteration-{iteration}" / "data.jsonl")
 
     def bytes(self, *names):
-        return [(self.folder / f"iteration-{i}" / name).read_bytes() for name in names for i in self.iterations if i]
+        """What the iterations left under these names, one name after the other."""
+        folders = [self.folder / f"iteration-{i}" for i in self.iterations if i]
+        return [(folder / name).read_bytes() for name in names for folder in folders]
+
+    def model(self, iteration):
+        return self.folder / f"iteration-{iteration}" / "model"
 
     def weights(self, iteration):
-        return (self.folder / f"iteration-{iteration}" / "model" / "model.safetensors").read_bytes()
+        return (self.model(iteration) / "model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -907,7 +1171,8 @@ def small(tmp_path_factory):
 
 
 def test_a_run_leaves_its_folder_whole(small):
-    left = {str(path.relative_to(small.folder)) for path in small.folder.rglob("*") if path.is_file()}
+    paths = [path for path in small.folder.rglob("*") if path.is_file()]
+    left = {str(path.relative_to(small.folder)) for path in paths}
     assert {"config.json", "results.jsonl", "episodes.jsonl"} <= left
     for i in small.iterations:
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
@@ -958,8 +1223,8 @@ def test_the_agent_is_shown_its_error_and_learns_only_what_follows(small):
     assert goods
     for example in revisions + goods:
         said = example["messages"][1::2]
-        assert all(type(m["loss"]) is bool for m in said), "every assistant turn says whether it is learned"
         assert {m["role"] for m in said} == {"assistant"}
+        assert {type(m["loss"]) for m in said} == {bool}, "every turn says whether it is learned"
         assert all("loss" not in m for m in example["messages"][::2])
         assert example["task"] in Doors().tasks("train")
         assert example["score"] >= 0.5
@@ -969,20 +1234,22 @@ def test_the_agent_is_shown_its_error_and_learns_only_what_follows(small):
         assert actions[-1] == f"open {example['task'].split('-')[0]}"
         bad = example["error"] + 1 if example["kind"] == "revision" else 0
         assert not any(flags[:bad]), f"a bad action is learned: {actions[:bad]}, {flags[:bad]}"
-        for t in range(bad, len(flags)):  # the agent's own later revisions take back the action before them
+        for t in range(bad, len(flags)):  # a later revision of the agent's takes a step back
             taken_back = REVISE in actions[t + 1 : t + 2]
             assert flags[t] is not taken_back, f"turn {t}, `{actions[t]}`, has loss={flags[t]}"
         if bad:
             turn, answer = example["messages"][2 * bad + 1 : 2 * bad + 3]
-            assert turn["content"].endswith(f"\nAction: {REVISE}"), "what is learned first is to revise"
+            revised = turn["content"].endswith(f"\nAction: {REVISE}")
+            assert revised, "what is learned first is to revise"
             assert answer["content"] == REVISE_ANSWER
 
 
 def test_revisions_of_a_run_are_what_the_world_answers(small):
     for example in [e for i in (1, 2) for e in small.data(i)]:
         episode = Episode(Doors(), example["task"])
-        assert example["messages"][0]["content"] == episode.trajectory.opening
-        for said, answer in zip(example["messages"][1::2], [*example["messages"][2::2], None], strict=True):
+        opening, *turns = example["messages"]
+        assert opening["content"] == episode.trajectory.opening
+        for said, answer in itertools.zip_longest(turns[::2], turns[1::2]):
             episode.act(said["content"])
             assert answer is None or answer["content"] == episode.observation
         assert episode.trajectory.score == example["score"]
@@ -991,7 +1258,8 @@ def test_revisions_of_a_run_are_what_the_world_answers(small):
 def test_the_same_command_leaves_the_same_bytes(small, tmp_path):
     again = Run(tmp_path / "again", SMALL)
     assert again.bytes("trees.jsonl", "data.jsonl") == small.bytes("trees.jsonl", "data.jsonl")
-    assert [{**row, "seconds": 0} for row in again.rows] == [{**row, "seconds": 0} for row in small.rows]
+    for row, other in zip(again.rows, small.rows, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
     assert again.episodes == small.episodes
     for i in small.iterations:
         assert again.weights(i) == small.weights(i), f"iteration {i}: other weights"
@@ -1005,56 +1273,72 @@ def test_another_seed_is_another_run(small, tmp_path):
     assert {row["seed"] for row in other.rows} == {1}
 
 
-def test_the_length_of_a_reply_reaches_a_tiny_actor_and_one_that_is_loaded(small, tmp_path, monkeypatch):
+def test_the_length_of_a_reply_reaches_a_tiny_actor_and_one_that_is_loaded(
+    small, tmp_path, monkeypatch
+):
     assert train.make_tiny_actor(Config(max_new_tokens=7), {"lab": Lab}, "cpu").max_new_tokens == 7
-    lengths, measure = [], critique.measure
+    lengths = []
+    measure = train.measure
 
     def record(actor, *rest):
         lengths.append(actor.max_new_tokens)
         return measure(actor, *rest)
 
-    monkeypatch.setattr(critique, "measure", record)
-    model = small.folder / "iteration-0" / "model"
-    Run(tmp_path / "short", changed(SMALL, model=model, iterations=0, max_new_tokens=9))
+    monkeypatch.setattr(train, "measure", record)
+    flags = {"model": small.model(0), "iterations": 0, "max_new_tokens": 9}
+    Run(tmp_path / "short", changed(SMALL, **flags))
     assert lengths == [9]
 
 
 @pytest.mark.parametrize("pairing", ["any", "deepest"])
-def test_pairing_and_critic_reach_the_revisions_and_direct_revision_has_its_own(monkeypatch, pairing):
+def test_pairing_and_critic_reach_the_revisions_and_direct_revision_has_its_own(
+    monkeypatch, pairing
+):
     asked = []
-    monkeypatch.setattr(train.mcts, "search", lambda *given, **named: [])
-    monkeypatch.setattr(critique, "revision_examples", lambda *given: asked.append(given[6:9]) or ([], {"counts": {}}))
+
+    def criticise(actor, trees, make_world, settings, rng):
+        asked.append((settings.splice, settings.critic, settings.pairing))
+        return critique.Revisions()
+
+    monkeypatch.setattr(critique, "criticise", criticise)
     for method in ("agent-r", "direct-revision"):
         config = Config(method=method, pairing=pairing, critic="truth")
-        train.self_examples(config, tiny_actor(), "lab", Lab, 1, 1.0)
+        BareRun(config, tiny_actor(), {"lab": Lab}).make_examples("lab", [], 1)
     assert asked == [("verified", "truth", pairing), ("paper", "end", "deepest")]
 
 
 def test_the_warm_up_has_a_learning_rate_of_its_own(small, tmp_path):
-    assert Run(tmp_path / "slow", changed(SMALL, lr=1e-4, iterations=0)).weights(0) == small.weights(0)
-    assert Run(tmp_path / "cold", changed(SMALL, warmup_lr=1e-4, iterations=0)).weights(0) != small.weights(0)
+    slow = Run(tmp_path / "slow", changed(SMALL, lr=1e-4, iterations=0))
+    assert slow.weights(0) == small.weights(0)
+    cold = Run(tmp_path / "cold", changed(SMALL, warmup_lr=1e-4, iterations=0))
+    assert cold.weights(0) != small.weights(0)
 
 
 def test_runs_that_share_a_warm_up_are_what_they_would_have_been_alone(small, tmp_path):
-    after = Run(tmp_path / "after", changed(SMALL, warmed=small.folder / "iteration-0" / "model"))
-    assert [after.weights(i) for i in after.iterations] == [small.weights(i) for i in small.iterations]
+    after = Run(tmp_path / "after", changed(SMALL, warmed=small.model(0)))
+    for i in small.iterations:
+        assert after.weights(i) == small.weights(i)
     assert after.bytes("trees.jsonl", "data.jsonl") == small.bytes("trees.jsonl", "data.jsonl")
     assert after.rows[0]["trained_tokens"] == 0
     with pytest.raises(UserError, match="--warmed need the warm-up data"):
         check(Config(model="one", warmed="another"))
 
 
-def test_with_lookback_the_vectors_of_words_stay_as_they_were_drawn_also_behind_a_shared_warm_up(tmp_path):
+def test_with_lookback_the_vectors_of_words_stay_as_they_were_drawn_also_behind_a_shared_warm_up(
+    tmp_path,
+):
     def words(run, iteration):
-        model = Actor.load(run.folder / f"iteration-{iteration}" / "model").model
+        model = Actor.load(run.model(iteration)).model
         return model.get_input_embeddings().weight, model.model.layers[0].mlp.up_proj.weight
 
     born = changed(SMALL, width=32, lookback=1, iterations=1, tasks=4, simulations=2)
     whole = Run(tmp_path / "whole", born)
-    after = Run(tmp_path / "after", changed(born, warmed=whole.folder / "iteration-0" / "model"))
-    drawn = train.make_tiny_actor(train.parse(born), {"doors": Doors}, "cpu").model.get_input_embeddings().weight
+    after = Run(tmp_path / "after", changed(born, warmed=whole.model(0)))
+    newborn = train.make_tiny_actor(train.parse(born), {"doors": Doors}, "cpu")
+    drawn = newborn.model.get_input_embeddings().weight
     for run in (whole, after):
-        (before, old), (later, new) = words(run, 0), words(run, 1)
+        before, old = words(run, 0)
+        later, new = words(run, 1)
         assert torch.equal(before, drawn)
         assert torch.equal(later, drawn)
         assert not torch.equal(old, new)
@@ -1062,15 +1346,17 @@ def test_with_lookback_the_vectors_of_words_stay_as_they_were_drawn_also_behind_
 
 
 def test_a_warmed_up_model_of_another_world_is_refused(small, tmp_path, capsys):
-    arguments = changed(SMALL, env="lab", warmed=small.folder / "iteration-0" / "model", out=tmp_path / "out")
-    assert train.main(arguments) == 2
+    out = tmp_path / "out"
+    assert train.main(changed(SMALL, env="lab", warmed=small.model(0), out=out)) == 2
     assert "knows other words; name a model of --env lab" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not out.exists()
 
 
-def test_optimal_learns_from_good_trajectories_alone_and_searches_the_same_trees_first(small, tmp_path):
+def test_optimal_learns_from_good_trajectories_alone_and_searches_the_same_trees_first(
+    small, tmp_path
+):
     optimal = Run(tmp_path / "optimal", changed(SMALL, method="optimal", iterations=1))
-    assert optimal.weights(0) == small.weights(0), "both methods start from the same warmed-up agent"
+    assert optimal.weights(0) == small.weights(0), "both start from the same warmed-up agent"
     assert optimal.bytes("trees.jsonl")[0] == small.bytes("trees.jsonl")[0]
     data = optimal.data(1)
     assert data == [example for example in small.data(1) if example["kind"] == "good"]
@@ -1084,7 +1370,8 @@ def test_bc_searches_nothing_and_trains_on_the_warm_up_data_for_as_long(small, t
     assert cloned.weights(0) == small.weights(0)
     assert cloned.bytes("trees.jsonl", "data.jsonl") == [b"", b""]
     assert cloned.weights(1) not in (small.weights(0), small.weights(1))
-    assert cloned.rows[1]["trained_tokens"] == pytest.approx(small.rows[1]["trained_tokens"], rel=0.1)
+    as_long = pytest.approx(small.rows[1]["trained_tokens"], rel=0.1)
+    assert cloned.rows[1]["trained_tokens"] == as_long
     assert cloned.rows[1]["revision_length"] is None
 
 
@@ -1107,31 +1394,44 @@ def test_eto_prefers_the_good_to_the_bad_from_where_the_iteration_began(small, t
     data = eto.data(1)
     assert {example["kind"] for example in data} == {"preference"}
     assert eto.rows[1]["counts"]["preference"] == len(data) > 0
-    before, after = (agent_r.Actor.load(eto.folder / f"iteration-{i}" / "model") for i in (0, 1))
-    reference, now = ([pair[3] for pair in train.pair_up(actor, data)] for actor in (before, after))
-    gained = [b - a for a, b in zip(reference, now, strict=True)]
-    assert sum(gained) / len(gained) > 1.0, "good trajectories are likelier against bad ones than for the reference"
+    margins = []
+    for iteration in (0, 1):
+        actor = Actor.load(eto.model(iteration))
+        pairs = [encode_record(actor, record) for record in data]
+        referenced = train.with_reference(actor, pairs)
+        margins.append([pair.reference_margin for pair in referenced])
+    gained = [after - before for before, after in zip(*margins, strict=True)]
+    assert sum(gained) / len(gained) > 1.0, "the good are likelier than for the reference"
     assert eto.rows[1]["trained_tokens"] > 0
 
 
 def test_a_margin_is_what_the_model_gives_the_words_of_the_agent_alone():
     actor = tiny_actor()
-    asked = {"role": "user", "content": "you are in the hall."}
-    text = [asked, {"role": "assistant", "content": "Action: go garden", "loss": True}]
-    other = [text[0], {"role": "assistant", "content": "Action: take cup", "loss": True}]
-    good, bad = encode(actor, [text, other])
+    text = dialogue("you are in the hall.", "Action: go garden")
+    other = dialogue("you are in the hall.", "Action: take cup")
+    good, bad = encode_all(actor, text, other)
 
-    def told(ids, labels):
+    def told(example):
         with torch.no_grad():
-            logs = torch.log_softmax(actor.model(torch.tensor([ids])).logits[0].double(), -1)
-        return sum(float(logs[i - 1, label]) for i, label in enumerate(labels) if label != -100)
+            logits = actor.model(torch.tensor([example.ids])).logits[0]
+        logs = torch.log_softmax(logits.double(), -1)
+        total = 0.0
+        for t, label in enumerate(example.labels):
+            if label != -100:
+                total += float(logs[t - 1, label])
+        return total
 
-    assert float(train.margin(actor, good, bad).detach()) == pytest.approx(told(*good) - told(*bad), abs=1e-4)
-    (pair,) = train.pair_up(actor, [{"messages": text, "rejected": other}])
-    assert pair[0] == good[0] + bad[0], "tokens of both are processed"
-    assert pair[3] == pytest.approx(told(*good) - told(*bad), abs=1e-4)
+    expected = pytest.approx(told(good) - told(bad), abs=1e-4)
+    assert float(train.margin(actor, good, bad).detach()) == expected
+    pair = encode_record(actor, {"messages": text, "rejected": other})
+    assert (pair.good, pair.bad) == (good, bad)
+    assert pair.length == good.length + bad.length, "tokens of both are processed"
+    (pair,) = train.with_reference(actor, [pair])
+    assert pair.reference_margin == expected
     loss, count = train.preference(actor, [pair, pair], 0.5)
-    assert (float(loss.detach()), count) == (pytest.approx(2 * math.log(2), abs=1e-5), 2), "at its reference"
+    assert count == 2
+    at_reference = pytest.approx(2 * math.log(2), abs=1e-5)
+    assert float(loss.detach()) == at_reference
 
 
 def test_bc_has_nothing_to_learn_from_a_checkpoint_and_says_so():
@@ -1142,46 +1442,59 @@ def test_bc_has_nothing_to_learn_from_a_checkpoint_and_says_so():
 
 def test_a_pair_of_which_one_does_not_fit_is_dropped():
     actor = tiny_actor()
-    text = [{"role": "user", "content": "hall."}, {"role": "assistant", "content": "Action: go garden", "loss": True}]
-    actor.max_length = len(encode(actor, [text])[0][0])
-    longer = [text[0], {"role": "assistant", "content": "Action: go garden garden", "loss": True}]
-    assert train.pair_up(actor, [{"messages": text, "rejected": longer}]) == []
-    assert len(train.pair_up(actor, [{"messages": text, "rejected": text}])) == 1
+    text = dialogue("hall.", "Action: go garden")
+    longer = dialogue("hall.", "Action: go garden garden")
+    actor.max_length = encode(actor, text).length
+    assert encode_record(actor, {"messages": text, "rejected": longer}) is None
+    assert encode_record(actor, {"messages": longer, "rejected": text}) is None
+    assert encode_record(actor, {"messages": text, "rejected": text}) is not None
 
 
 def test_a_saved_model_scores_what_its_row_says(small, tmp_path):
-    again = Run(tmp_path / "again", changed(SMALL, model=small.folder / "iteration-2" / "model", iterations=0, alpha=1))
+    again = Run(tmp_path / "again", changed(SMALL, model=small.model(2), iterations=0, alpha=1))
     for field in ("score", "success", "loops", "first_error_exact", "false_alarms"):
         assert again.rows[0][field] == small.rows[2][field]
-    assert again.rows[0]["trained_tokens"] == 0, "a checkpoint that is brought along is not warmed up"
+    assert again.rows[0]["trained_tokens"] == 0, "a checkpoint that is brought is not warmed up"
 
 
-def test_data_of_all_iterations_is_kept(small, tmp_path, monkeypatch):
-    """What is trained on in iteration k is all agent data so far, in the share eta, beside the general data."""
+def test_data_of_all_iterations_is_kept(tmp_path, monkeypatch):
+    """Trained on is all agent data so far, in the share eta, beside the general data."""
     mixes = []
 
-    def spy(config, actor, mix, steps, iteration):
-        mixes.append((iteration, steps, list(mix)))
-        return 0
+    def spy(run, sources, iteration):
+        # A copy of each source, since the agent's data will grow.
+        copies = [Source(list(source.examples), source.share) for source in sources]
+        mixes.append((iteration, copies))
 
-    monkeypatch.setattr(train, "train_on", spy)
+    monkeypatch.setattr(train.Run, "train_on", spy)
     run = Run(tmp_path / "kept", changed(SMALL, steps=1, eta=0.3, judge_share=0.25, alpha=0))
-    assert [(i, steps) for i, steps, _ in mixes] == [(0, 100), (1, 1), (2, 1)]
-    assert [share for _, share in mixes[0][2]] == [0.75, 0.25]
-    for _, _, mix in mixes[1:]:
-        assert [share for _, share in mix] == pytest.approx([0.3, 0.7 * 0.75, 0.7 * 0.25])
-        assert [source for source, _ in mix[1:]] == [source for source, _ in mixes[0][2]]
-    assert len(mixes[2][2][0][0]) == len(run.data(1)) + len(run.data(2))
+    assert [iteration for iteration, _ in mixes] == [0, 1, 2]
+    _, general = mixes[0]
+    assert [source.share for source in general] == [0.75, 0.25]
+    for _, sources in mixes[1:]:
+        shares = [source.share for source in sources]
+        assert shares == pytest.approx([0.3, 0.7 * 0.75, 0.7 * 0.25])
+        for source, of_warm_up in zip(sources[1:], general, strict=True):
+            assert source.examples == of_warm_up.examples
+    agent_data = mixes[2][1][0].examples
+    assert len(agent_data) == len(run.data(1)) + len(run.data(2))
 
 
 def test_two_worlds_have_a_row_each_and_their_average(tmp_path, monkeypatch):
     tables = []
-    show = train.table
-    monkeypatch.setattr(train, "table", lambda rows: tables.append([row["env"] for row in rows]) or show(rows))
-    arguments = changed(SMALL, env="lab,craft", iterations=1, eval_tasks=2, tasks=2, simulations=2, branch=2)
-    run = Run(tmp_path / "two", changed(arguments, max_depth=2, warmup_steps=2, warmup_tasks=8, steps=1))
+    table = train.table
+
+    def watched(rows, columns):
+        tables.append([row["env"] for row in rows])
+        return table(rows, columns)
+
+    monkeypatch.setattr(train, "table", watched)
+    search = {"tasks": 2, "simulations": 2, "branch": 2, "max_depth": 2}
+    flags = {"iterations": 1, "eval_tasks": 2, "warmup_steps": 2, "warmup_tasks": 8, "steps": 1}
+    run = Run(tmp_path / "two", changed(SMALL, env="lab,craft", **search, **flags))
     worlds = ["lab", "craft", "average"]
-    assert [(row["iteration"], row["env"]) for row in run.rows] == [(i, env) for i in (0, 1) for env in worlds]
+    assert [row["env"] for row in run.rows] == worlds * 2
+    assert [row["iteration"] for row in run.rows] == [0, 0, 0, 1, 1, 1]
     assert Counter(e["env"] for e in run.episodes) == {"lab": 4, "craft": 4}
     trees = read_lines(run.folder / "iteration-1" / "trees.jsonl")
     assert len(trees) == 2
@@ -1196,28 +1509,28 @@ def test_a_run_without_a_warm_up_is_a_run(tmp_path):
 
 
 def test_validation_tasks_are_others_than_test_tasks(tmp_path):
-    run = Run(tmp_path / "validation", changed(SMALL, eval_split="validation", iterations=0, warmup_steps=2))
+    flags = {"eval_split": "validation", "iterations": 0, "warmup_steps": 2}
+    run = Run(tmp_path / "validation", changed(SMALL, **flags))
     assert {row["split"] for row in run.rows} == {"validation"}
     assert all("-validation-" in e["task"] for e in run.episodes)
 
 
 def test_a_world_without_an_expert_needs_no_truth_when_a_model_is_brought_along(small, tmp_path):
-    folder = small.folder / "iteration-0" / "model"
-    run = Run(tmp_path / "blind", changed(SMALL, env="test_train:Blind", model=folder, iterations=1))
+    flags = {"env": "test_train:Blind", "model": small.model(0), "iterations": 1}
+    run = Run(tmp_path / "blind", changed(SMALL, **flags))
     for row in run.rows:
         assert row["score"] is not None
         assert row["recovery"] is row["first_error_exact"] is row["false_alarms"] is None
 
 
-class Blind(World):
+class Blind(Doors):
     """The doors, without anybody who knows which one opens."""
 
-    name, step_limit, words, COLOURS = "blind", Doors.step_limit, Doors.words, Doors.COLOURS
-    tasks, begin, act, choices = Doors.tasks, Doors.begin, Doors.act, Doors.choices
+    name = "blind"
+    expert = World.expert
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# models of other families
+# --- models of other families
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -1226,8 +1539,10 @@ CHATML = (
 
 
 def byte_tokenizer():
-    """A byte-level BPE tokenizer trained on a few dialogues of the lab, with a template of the ChatML kind."""
-    texts = [m["content"] for task in Lab().tasks("train")[:20] for m in demonstration(Lab(), task)]
+    """A byte-level BPE tokenizer trained on dialogues of the lab, its template of ChatML's kind."""
+    texts = ["user", "assistant", agent_r.JUDGE_PROMPT, agent_r.NO_ACTION]
+    for task in Lab().tasks("train")[:20]:
+        texts += [message["content"] for message in demonstration(Lab(), task).messages()]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -1237,7 +1552,7 @@ def byte_tokenizer():
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([*texts, "user", "assistant", agent_r.JUDGE_PROMPT, agent_r.NO_ACTION], trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -1251,7 +1566,11 @@ def byte_tokenizer():
 def family(name, folder):
     """Save a small random checkpoint of another family than ours."""
     tokenizer = byte_tokenizer()
-    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ends = {
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     if name == "qwen2":
         config = transformers.Qwen2Config(
             vocab_size=len(tokenizer),
@@ -1275,20 +1594,23 @@ def family(name, folder):
 
 # alpha 0: whatever a random model babbles counts as good, so that there is something to train on.
 BROUGHT = shlex.split(
-    "--env test_train:ShortLab --iterations 1 --tasks 2 --simulations 2 --branch 2 --alpha 0 --steps 2 --eval-tasks 2 "
-    "--batch-size 1024 --micro-batch 1024 --lr 0.001 --device cpu"
+    "--env test_train:ShortLab --iterations 1 --tasks 2 --simulations 2 --branch 2 --alpha 0 "
+    "--steps 2 --eval-tasks 2 --batch-size 1024 --micro-batch 1024 --lr 0.001 --device cpu"
 )
 
 
 @pytest.mark.parametrize("name", ["qwen2", "gpt2"])
-def test_a_model_of_another_family_goes_through_the_whole_loop_and_comes_back_loadable(name, tmp_path):
+def test_a_model_of_another_family_goes_through_the_whole_loop_and_comes_back_loadable(
+    name, tmp_path
+):
     folder = family(name, tmp_path / "brought")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     run = Run(tmp_path / "run", changed(BROUGHT, model=folder))
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before, "what was brought is left alone"
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after == before, "what was brought is left alone"
     assert [row["trained_tokens"] > 0 for row in run.rows] == [False, True]
-    saved = run.folder / "iteration-1" / "model"
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)
+    model = AutoModelForCausalLM.from_pretrained(run.model(1))
+    tokenizer = AutoTokenizer.from_pretrained(run.model(1))
     assert model.config.model_type == name
     assert tokenizer.chat_template == CHATML
     original = AutoModelForCausalLM.from_pretrained(folder)
@@ -1296,7 +1618,7 @@ def test_a_model_of_another_family_goes_through_the_whole_loop_and_comes_back_lo
     assert any(not torch.equal(a, b) for a, b in pairs), "nothing was learned"
     text = "the lamp is upstairs. \u00e9"
     assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(folder)(text)["input_ids"]
-    assert Actor.load(saved).format.end == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert Actor.load(run.model(1)).format.end == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
 def test_the_seed_decides_what_dropout_leaves_out(tmp_path):

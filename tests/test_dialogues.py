@@ -1,0 +1,191 @@
+"""Running conversations: one cache for many, forks and padding, and how replies are drawn."""
+
+import random
+
+import pytest
+import torch
+from doubles import tiny_actor
+from families import FAMILIES, family
+from transformers.cache_utils import DynamicLayer
+
+from agent_r import Episode, Start, play
+from engine.dialogues import GREEDY, RoomyLayer, Sampling
+from envs import Lab
+
+HEARD = ["kitchen: lamp, no cup.", "ok.", "no such door. you do not hold that.", "taken."]
+
+
+@torch.inference_mode()
+def speak_without_cache(actor, ids):
+    """Greedy, one row, the whole history anew for every token: the ids of the reply."""
+    said = []
+    while len(said) < actor.max_new_tokens:
+        history = torch.tensor([[*ids, *said]])
+        logits = actor.model(input_ids=history, use_cache=False).logits[0, -1]
+        unspoken = [token for token in actor.format.template.unspoken if token < len(logits)]
+        logits[unspoken] = -torch.inf
+        if logits.argmax() == actor.format.end:
+            break
+        said.append(int(logits.argmax()))
+    return said
+
+
+# --- the cache
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_acting_with_a_cache_equals_acting_without(name):
+    rng = random.Random(4)
+    lengths = set()
+    for actor in (family(name, seed) for seed in range(3)):
+        openings = [" ".join(rng.choices(HEARD, k=count)) for count in (1, 6, 3, 2)]
+        histories = [actor.format.opening(opening) for opening in openings]
+        dialogues = actor.start(histories)
+        # Row 0 of the second round goes on from row 2 of the first, and so on: some are forked,
+        # some are left.
+        for rows in ([0, 1, 2, 3], [2, 0, 0, 3, 2], [4, 1, 0], [1, 2]):
+            dialogues.select(rows)
+            histories = [list(histories[row]) for row in rows]
+            assert dialogues.lengths() == [len(history) for history in histories]
+            replies = dialogues.replies(GREEDY)
+            for reply, history in zip(replies, histories, strict=True):
+                said = speak_without_cache(actor, history)
+                assert reply == actor.decode(said)
+                history += said
+                lengths.add(len(said))
+            assert dialogues.lengths() == [len(history) for history in histories]
+            turns = [actor.format.turn(rng.choice(HEARD)) for _ in histories]
+            for history, turn in zip(histories, turns, strict=True):
+                history += turn
+            dialogues.feed(turns)
+    assert len(lengths) > 1, "rows that all speak equally long do not test the padding"
+
+
+def test_a_greedy_rollout_equals_one_that_reads_the_whole_dialogue_at_every_turn():
+    actor = tiny_actor(3, max_new_tokens=6)
+    tasks = Lab().tasks("test")[:3]
+    trajectories = play(actor, Lab, [Start(task) for task in tasks], batch_size=3)
+    for task, trajectory in zip(tasks, trajectories, strict=True):
+        alone = Episode(Lab(), task)
+        ids = actor.format.opening(alone.trajectory.opening)
+        for step in trajectory.steps[:6]:
+            said = speak_without_cache(actor, ids)
+            alone.act(actor.decode(said))
+            assert alone.trajectory.steps[-1] == step
+            ids = [*ids, *said, *actor.format.turn(alone.observation)]
+        assert len(trajectory.steps) == Lab.step_limit
+
+
+def test_rows_do_not_disturb_each_other():
+    actor = tiny_actor(5)
+    starts = [Start(task) for task in Lab().tasks("train")[:4]]
+    together = play(actor, Lab, starts, batch_size=4)
+    assert together == play(actor, Lab, starts, batch_size=1)
+
+
+def test_a_roomy_layer_holds_what_a_plain_layer_holds():
+    rng = random.Random(6)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        roomy = RoomyLayer()
+        plain = DynamicLayer()
+        rows = rng.randint(1, 4)
+        for _ in range(12):
+            keys = torch.randn(rows, 2, rng.choice([1, 1, 7, 50]), 3)
+            ours = roomy.update(keys, keys + 1)
+            theirs = plain.update(keys, keys + 1)
+            for one, other in zip(ours, theirs, strict=True):
+                assert torch.equal(one, other)
+            length = plain.get_seq_length()
+            assert roomy.get_seq_length() == length
+            if rng.random() < 0.4:
+                chosen = torch.tensor(rng.choices(range(rows), k=rng.randint(1, 5)))
+                width = rng.randint(1, length)  # columns to keep, others for every row
+                columns = torch.stack([torch.randperm(length)[:width] for _ in chosen])
+                roomy.take(chosen, columns)
+                plain.batch_select_indices(chosen)
+                index = columns[:, None, :, None].expand(-1, 2, -1, 3)
+                plain.keys = plain.keys.gather(2, index)
+                plain.values = plain.values.gather(2, index)
+                rows = len(chosen)
+
+
+# --- forks and padding
+
+
+def test_what_a_fork_says_is_unknown_to_the_original_and_to_other_forks():
+    actor = family("tiny")
+    opening = actor.format.opening("hall: nothing.")
+    turns = [actor.format.turn("ok."), actor.format.turn("kitchen: lamp.")]
+    dialogues = actor.start([opening, opening])
+    forks = [dialogues.fork([0, 1]), dialogues.fork([0, 1])]
+    for fork, turn in zip(forks, turns, strict=True):
+        fork.feed([turn, turn])
+    for fork, turn in zip(forks, turns, strict=True):
+        assert fork.replies() == actor.start([[*opening, *turn]] * 2).replies()
+    assert dialogues.lengths() == [len(opening)] * 2
+    assert dialogues.replies() == actor.start([opening] * 2).replies()
+
+
+def test_padding_does_not_pile_up():
+    """Rows that speak in turns leave padding; it goes before it is a quarter of the columns."""
+    actor = family("tiny")
+    dialogues = actor.start([actor.format.opening("hall: nothing.")] * 2)
+    long = actor.format.turn("taken. " * 20)
+    for index in range(10):
+        dialogues.feed([long, long[:1]] if index % 2 else [long[:1], long])
+        dialogues.select([0, 1])
+        assert dialogues.mask.shape[1] <= 1.25 * max(dialogues.lengths())
+
+
+def test_forked_rows_go_their_own_ways():
+    actor = family("tiny")
+    opening = actor.format.opening("hall: nothing.")
+    dialogues = actor.start([opening])
+    dialogues.select([0, 0])
+    turns = [actor.format.turn("kitchen: lamp."), actor.format.turn("attic: shoe. taken.")]
+    dialogues.feed(turns)
+    both = dialogues.replies()
+    for turn, reply in zip(turns, both, strict=True):
+        alone = actor.start([[*opening, *turn]])
+        assert alone.replies() == [reply]
+
+
+# --- sampling
+
+
+def test_sampling_is_reproduced_by_the_seed_of_the_generator():
+    actor = tiny_actor()
+
+    def sample(seed, temperature=1.0):
+        dialogues = actor.start([actor.format.opening("hall: nothing.")] * 8)
+        return dialogues.replies(Sampling(temperature, torch.Generator().manual_seed(seed)))
+
+    assert sample(1) == sample(1) != sample(2)
+    assert len(set(sample(1))) > 1, "at temperature 1 the same context is answered differently"
+    assert len(set(sample(1, temperature=0.0))) == 1
+
+
+def test_sampling_follows_the_models_own_distribution():
+    actor = tiny_actor(max_new_tokens=1)
+    rows = 4000
+    shares = []
+    for temperature in (1.0, 0.5):
+        dialogues = actor.start([actor.format.opening("hall: nothing.")])
+        p = torch.softmax(dialogues.logits[0] / temperature, -1)
+        words = range(len(actor.tokenizer.all_special_tokens), len(p))
+        word = max(words, key=p.__getitem__)
+        dialogues.select([0] * rows)
+        said = dialogues.replies(Sampling(temperature, torch.Generator().manual_seed(0)))
+        shares.append(said.count(actor.decode([word])) / rows)
+        assert shares[-1] == pytest.approx(p[word].item(), abs=0.025)
+    assert shares[1] > shares[0] + 0.05, "at a lower temperature the likely word must be likelier"
+
+
+def test_no_reply_is_longer_than_the_limit_on_new_tokens():
+    actor = family("tiny", max_new_tokens=5)
+    actor.model.get_output_embeddings().weight.data[actor.format.end] = 0.0
+    opening = actor.format.opening("hall: nothing.")
+    before = actor.start([opening])
+    before.replies()
+    assert before.lengths() == [len(opening) + 5]

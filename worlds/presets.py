@@ -1,0 +1,56 @@
+"""What `train.py --tiny` changes in other worlds than lab: flags by the name of the world.
+
+`several` stands for more than one world at a time and is a first guess.  TextCraft is searched at a
+lower temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},
+    "craft": {"warmup_steps": 2800, "warmup_tasks": 12000, "judge_share": 0.1, "eta": 0.9},
+    "several": {
+        "layers": 3,
+        "tasks": 2400,
+        "steps": 5400,
+        "eta": 0.9,
+        "judge_share": 0.25,
+        "warmup_steps": 5500,
+        "warmup_tasks": 24000,
+    },
+    "textcraft": {
+        "width": 128,
+        "layers": 3,
+        "lookback": 4,
+        "max_new_tokens": 120,
+        "tasks": 400,
+        "temperature": 0.7,
+        "steps": 600,
+        "batch_size": 2048,
+        "micro_batch": 2048,
+        "lr": 5e-4,
+        "eta": 0.5,
+        "rollouts": 64,
+        "judge_share": 0.2,
+        "warmup_lr": 2e-3,
+        "warmup_steps": 8000,
+        "warmup_tasks": 20000,
+    },
+    "scienceworld": {
+        "width": 128,
+        "layers": 3,
+        "tasks": 100,
+        "simulations": 4,
+        "alpha": "0.5,0.7,1.0",
+        "eta": 0.5,
+        "batch_size": 4096,
+        "micro_batch": 4096,
+        "steps": 300,
+        "rollouts": 50,
+        "judge_share": 0.25,
+        "warmup_steps": 500,
+        "warmup_tasks": 600,
+    },
+}
