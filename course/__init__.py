@@ -1,0 +1,1 @@
+"""The course: exercises, their tests and wrong solutions, and silent bugs; see README.md here."""

@@ -1,0 +1,186 @@
+"""What the exercises' tests are made of: trees, steps and two small worlds put together by hand.
+
+`check` and `hold` fail in the method's words: what was asked, what came, and the likely mistake.
+"""
+
+import math
+import numbers
+
+import pytest
+
+from agent_r import Step, Trajectory
+from envs import World
+from mcts import Node
+
+# --- failures that explain themselves
+
+
+def same(got, expected):
+    """Whether two values are equal, numbers to within rounding."""
+    if isinstance(expected, float) and isinstance(got, numbers.Real):
+        return math.isclose(got, expected, rel_tol=1e-6, abs_tol=1e-9)
+    if isinstance(expected, list | tuple) and type(got) is type(expected):
+        return len(got) == len(expected) and all(map(same, got, expected))
+    return got is expected or got == expected
+
+
+def check(what, got, expected, *causes):
+    """Fail unless `got` is `expected`.
+
+    Each cause is a pair: what one gets by a common mistake, and the mistake in a sentence.
+    """
+    __tracebackhide__ = True
+    if same(got, expected):
+        return
+    message = f"{what}\n  expected: {expected!r}\n  got:      {got!r}"
+    for value, mistake in causes:
+        if same(got, value):
+            message += f"\n  likely cause: {mistake}"
+            break
+    pytest.fail(message, pytrace=False)
+
+
+def hold(condition, message):
+    """Fail with this message unless the condition holds."""
+    __tracebackhide__ = True
+    if not condition:
+        pytest.fail(message, pytrace=False)
+
+
+# --- trees and trajectories
+
+
+def child(parent, action, *, visits=1, value_sum=0.0, score=0.0, done=False, expanded=False):
+    """Hang a new node below `parent`, by this action; `score` is the episode's score after it."""
+    step = Step(f"Action: {action}", action, f"after {action}.", score)
+    node = Node(parent, step, done=done, expanded=expanded, visits=visits, value_sum=value_sum)
+    parent.children[action] = node
+    return node
+
+
+def below(node, *actions):
+    """Return the node that these actions lead to from `node`; what is not there yet is added."""
+    for action in actions:
+        node = node.children.get(action) or child(node, action)
+    return node
+
+
+def trajectory(task, *turns):
+    """Return a trajectory of turns (action, observation, score)."""
+    steps = []
+    for action, observation, score in turns:
+        steps.append(Step(f"Action: {action}", action, observation, score))
+    return Trajectory(task, "instruction", "start.", steps)
+
+
+# --- worlds
+
+
+class Street(World):
+    """Houses 0 to 5 in a row, beginning at 2: house 5 ends the episode at 1, the river at 0.
+
+    `jump` leads into the river.  Half the score is paid for having been at house 4.  A revision,
+    and what cannot be read, costs a step, as everywhere.
+    """
+
+    name = "street"
+    step_limit = 7
+    words = "walk to house 0 1 2 3 4 5. left right jump river. nothing happens."
+    CREDIT = (0.0, 0.0, 0.0, 0.0, 0.5, 1.0)  # by house
+
+    def tasks(self, split):
+        """Return twenty tasks, all alike."""
+        return [f"{split}-{number}" for number in range(20)]
+
+    def begin(self, task):  # noqa: ARG002, all tasks are alike
+        """Start at house 2, whatever the task."""
+        self.house = 2
+        return "walk to house 5.", "house 2."
+
+    def act(self, action):
+        """Carry out `left`, `right` or `jump`."""
+        if action == "jump":
+            self.done = True
+            self.score = 0.0
+            return "river."
+        if action not in ("left", "right"):
+            return "nothing happens."
+        self.house += 1 if action == "right" else -1
+        self.house = max(0, self.house)
+        self.done = self.house == 5
+        self.score = max(self.score, self.CREDIT[self.house])
+        return f"house {self.house}."
+
+    def expert(self):
+        """Walk right; from the river there is no way."""
+        if self.done:
+            return [] if self.score == 1.0 else None
+        return ["right"] * (5 - self.house)
+
+    def choices(self):
+        """Return all three actions."""
+        return ["left", "right", "jump"]
+
+
+class Boxes(World):
+    """A coin lies in one of four boxes; the task's name alone says in which.
+
+    Opening a box shuts the one before.  Half the score is paid for opening the right box, all of it
+    for taking the coin.  An empty white box jams the one opened next, which takes a second try:
+    what led to the coin from the start falls short behind that mistake.
+    """
+
+    name = "boxes"
+    step_limit = 6
+    COLOURS = ("red", "blue", "green", "white")
+    words = " ".join(COLOURS) + (
+        " take the coin. open a box. four boxes. coin. empty. stuck. taken. nothing happens."
+    )
+
+    def tasks(self, split):
+        """Return twenty tasks of each colour."""
+        names = []
+        for number in range(20):
+            for colour in self.COLOURS:
+                names.append(f"{colour}-{split}-{number}")
+        return names
+
+    def begin(self, task):
+        """Start with all boxes shut."""
+        self.right = task.split("-")[0]
+        self.open = ""
+        self.stuck = False
+        return "take the coin.", "four boxes."
+
+    def act(self, action):
+        """Carry out `take` or `open COLOUR`."""
+        if action == "take" and self.open == self.right:
+            self.done = True
+            self.score = 1.0
+            return "taken."
+        if action not in self.choices()[1:]:
+            return "nothing happens."
+        if self.stuck:
+            self.stuck = False
+            return "stuck."
+        self.open = action.removeprefix("open ")
+        if self.open == self.right:
+            self.score = max(self.score, 0.5)
+            return "coin."
+        self.stuck = self.open == "white"
+        return "empty."
+
+    def expert(self):
+        """Open the right box, twice if it is stuck, and take the coin."""
+        if self.done:
+            return []
+        way = ["take"]
+        if self.open != self.right:
+            way.insert(0, f"open {self.right}")
+        if self.stuck:
+            way.insert(0, f"open {self.right}")
+        return way
+
+    def choices(self):
+        """Take the coin, or open any box."""
+        return ["take", *(f"open {colour}" for colour in self.COLOURS)]

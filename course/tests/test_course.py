@@ -1,0 +1,385 @@
+"""The course itself: blanks fail their own tests alone, wrong solutions die, bugs are silent."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+
+import pytest
+
+from course import wrong
+from course.bugs import BUGS
+from course.classroom import Report
+from course.exercises import (
+    EXERCISES,
+    ROOT,
+    blanked,
+    find,
+    main,
+    read,
+    with_body,
+    with_edit,
+    write_bug,
+)
+
+if not hasattr(os, "fork"):
+    pytest.skip("the course is tested by forking", allow_module_level=True)
+
+NUMBERS = [exercise.number for exercise in EXERCISES]
+each_number = pytest.mark.parametrize("number", NUMBERS)
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
+
+
+@pytest.fixture(scope="module")
+def classroom():
+    """What course.classroom prints: one process for all copies and solutions."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "course.classroom"]
+    process = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def reports(fields):
+    """The reports of tests, by name, as the classroom made them."""
+    return {test: Report(**report) for test, report in fields.items()}
+
+
+# --- the exercises
+
+
+def test_there_are_at_least_eight_exercises_numbered_from_one_each_with_a_file_of_tests():
+    assert list(range(1, len(EXERCISES) + 1)) == NUMBERS
+    assert len(EXERCISES) >= 8
+    for exercise in EXERCISES:
+        (file,) = (ROOT / "course" / "tests").glob(f"test_ex{exercise.number:02}_*.py")
+        text = file.read_text(encoding="utf-8")
+        assert f"pytestmark = pytest.mark.{exercise.mark}\n" in text
+        assert text.startswith(f'"""Exercise {exercise.number}, `')
+        assert f"`{exercise.name}`" in text or f"`{exercise.function}`" in text
+
+
+def test_pytest_knows_the_marks_by_the_exercises_titles():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    markers = settings["tool"]["pytest"]["ini_options"]["markers"]
+    assert markers == [f"{exercise.mark}: {exercise.title}" for exercise in EXERCISES]
+
+
+def test_the_table_of_the_readme_is_made_from_the_exercises():
+    table = ["| exercise | function | paper | read first | tests |", "|---|---|---|---|---|"]
+    for exercise in EXERCISES:
+        what = f"{exercise.number} {exercise.title} | `{exercise.function}`"
+        run = f"`pytest -m {exercise.mark}`"
+        table.append(f"| {what} | {exercise.paper} | {exercise.read} | {run} |")
+    expected = "\n".join(table)
+    text = (ROOT / "course" / "README.md").read_text(encoding="utf-8")
+    assert expected in text.split("\n\n"), f"in README.md there should stand:\n{expected}"
+
+
+@each_exercise
+def test_an_exercise_is_a_short_body(exercise):
+    source = read(exercise.module)
+    function = find(source, exercise.name)
+    first = function.body[0]
+    docstring = first.end_lineno - first.lineno + 1
+    length = function.end_lineno - function.lineno + 1 - docstring
+    assert length <= 30, "an exercise is 5 to 20 lines, and the lines of its signature"
+
+
+@each_exercise
+def test_nothing_but_the_body_is_blank(exercise):
+    source = read(exercise.module)
+    before = source.splitlines()
+    after = blanked(source, exercise).splitlines()
+    function = find(source, exercise.name)
+    blank = find("\n".join(after), exercise.name)
+    gap = blank.end_lineno - 1
+    assert after[gap].strip() == f'raise NotImplementedError("{exercise.message}")'
+    assert after[:gap] == before[:gap]
+    assert after[gap + 1 :] == before[function.end_lineno :]
+    assert ast.dump(function.args) == ast.dump(blank.args)
+    assert ast.get_docstring(function) == ast.get_docstring(blank)
+
+
+@each_number
+def test_each_exercise_has_a_test_of_each_kind_in_the_order_a_student_needs_them(classroom, number):
+    kinds = []
+    for test, report in reports(classroom["blank"]).items():
+        if report.exercise == number:
+            kinds.append(test.rpartition("::")[2].split("_")[1])
+    order = ["shape", "example", "edge", "property"]
+    assert list(dict.fromkeys(kinds)) == order
+    assert kinds == sorted(kinds, key=order.index)
+
+
+@each_number
+def test_in_a_blank_copy_every_test_of_an_exercise_fails_with_its_own_message(classroom, number):
+    message = f"NotImplementedError: {EXERCISES[number - 1].message}"
+    count = 0
+    for test, report in reports(classroom["blank"]).items():
+        if report.exercise == number:
+            count += 1
+            assert report.outcome == "failed", f"{test} passes with a blank"
+            assert report.message.startswith(message), f"{test}: {report.message}"
+    assert count >= 4
+
+
+def test_in_a_blank_copy_everything_else_passes_or_waits_for_an_exercise(classroom):
+    outcomes = Counter()
+    for test, report in reports(classroom["blank"]).items():
+        if report.exercise:
+            continue
+        assert report.outcome != "failed", f"{test}: {report.message}"
+        waits = "waits for Exercise" in report.message
+        outcomes["waits" if waits else report.outcome] += 1
+    assert outcomes["passed"] > 50
+    assert outcomes["waits"] > 20
+
+
+@each_number
+def test_a_solution_restored_alone_makes_exactly_its_own_tests_pass(classroom, number):
+    restored = reports(classroom["restored"][str(number)])
+    blank = reports(classroom["blank"])
+    assert restored.keys() == {test for test, report in blank.items() if report.exercise}
+    for test, report in restored.items():
+        if report.exercise == number:
+            assert report.outcome == "passed", f"{test}: {report.message}"
+        else:
+            assert report.outcome == "failed", f"{test} passes with a blank"
+            message = f"NotImplementedError: Exercise {report.exercise}:"
+            assert report.message.startswith(message), f"{test}: {report.message}"
+
+
+# --- solutions
+
+
+WRONG = [(number, title) for number, solutions in wrong.WRONG.items() for title in solutions]
+
+
+def test_there_are_at_least_a_hundred_wrong_solutions_and_some_for_each_exercise():
+    assert len(WRONG) >= 100
+    assert list(wrong.WRONG) == list(wrong.RIGHT) == NUMBERS
+    assert all(len(solutions) >= 5 for solutions in wrong.WRONG.values())
+
+
+@each_number
+def test_another_right_solution_passes(classroom, number):
+    of_solution = reports(classroom["solutions"][str(number)]["right"])
+    assert of_solution
+    for test, report in of_solution.items():
+        assert report.outcome == "passed", f"{test}: {report.message}"
+
+
+@pytest.mark.parametrize(("number", "title"), WRONG, ids=lambda value: str(value).replace(" ", "-"))
+def test_a_wrong_solution_is_caught_and_the_mistake_is_named(classroom, number, title):
+    messages = []
+    for report in reports(classroom["solutions"][str(number)][title]).values():
+        if report.outcome == "failed":
+            messages.append(report.message)
+    assert messages, "no test of the exercise catches it"
+    for message in messages:
+        assert "SyntaxError" not in message, message
+        assert "NameError" not in message, message
+    sentences = [message for message in messages if message.startswith("Failed: ")]
+    assert sentences, f"it is caught by a crash alone: {messages}"
+
+
+# --- silent bugs
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_a_bug_is_silent_and_changes_what_a_run_leaves(classroom, number):
+    sound = classroom["bugs"]["0"]
+    planted = classroom["bugs"][str(number)]
+    assert "error" not in sound, sound["error"]
+    assert sound["rows"][-1]["counts"]["revision"], "a run without revisions would show nothing"
+    assert "error" not in planted, planted["error"]
+    assert planted["status"] == 0
+    assert planted["digests"].keys() == sound["digests"].keys()
+    assert planted["digests"] != sound["digests"], "the planted error changes nothing"
+
+
+def test_the_run_without_a_bug_is_the_same_every_time(classroom):
+    assert classroom["bugs"]["0"]["digests"] == classroom["again"]["digests"]
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_a_bug_is_one_small_change_of_one_module_and_comes_without_tests_and_answers(
+    tmp_path, number
+):
+    copy = tmp_path / "copy"
+    write_bug(copy, number)
+    assert not (copy / "tests").exists()
+    assert [path.name for path in (copy / "course").iterdir()] == ["README.md"]
+    changed = []
+    for path in ROOT.glob("*.py"):
+        before = path.read_text(encoding="utf-8").splitlines()
+        after = (copy / path.name).read_text(encoding="utf-8").splitlines()
+        if after != before:
+            changed.append(path.stem)
+            assert len(set(after) - set(before)) <= 6, "a planted error is not seen at a glance"
+            assert len(set(before) - set(after)) <= 6, "a planted error is not seen at a glance"
+    assert changed == [BUGS[number].module]
+    assert len(BUGS[number].answer) > 60
+
+
+# --- the house
+
+
+def test_nothing_imports_the_course():
+    folders = ("", "engine", "worlds", "extras", "tests")
+    for path in [path for folder in folders for path in (ROOT / folder).glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            rooms = {name.partition(".")[0] for name in names}
+            assert "course" not in rooms, f"{path.relative_to(ROOT)} imports the course"
+
+
+# --- the command line
+
+
+def refusal(capsys, *arguments):
+    """The one sentence on standard error of a command line that is refused."""
+    assert main([str(argument) for argument in arguments]) == 2
+    output = capsys.readouterr()
+    assert not output.out
+    assert output.err.startswith("exercises: ")
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def test_only_some_exercises_can_be_blank(tmp_path, capsys):
+    assert main(["--blank", str(tmp_path / "copy"), "--only", "3, 6"]) == 0
+    assert "exercises 3, 6 are blank; there, run pytest -m ex3" in capsys.readouterr().out
+    numbers = []
+    for exercise in EXERCISES:
+        text = (tmp_path / "copy" / f"{exercise.module}.py").read_text(encoding="utf-8")
+        if f'NotImplementedError("{exercise.message}")' in text:
+            numbers.append(exercise.number)
+    assert numbers == [3, 6]
+
+
+def test_a_students_copy_holds_no_answer_and_everything_that_pytest_needs(tmp_path):
+    copy = tmp_path / "copy"
+    assert main(["--blank", str(copy)]) == 0
+    course = {str(path.relative_to(copy)) for path in (copy / "course").rglob("*.py")}
+    tests = {f"course/tests/{path.name}" for path in (ROOT / "course" / "tests").glob("test_ex*")}
+    assert course == {"course/__init__.py", "course/handmade.py", *tests}
+    assert not (copy / "tests" / "bench.py").exists()
+    answered = {f"{exercise.module}.py" for exercise in EXERCISES}
+    for folder in ("", "engine", "worlds", "extras", "tests", "docs", "results"):
+        for path in (ROOT / folder).glob("[!.]*"):
+            if not path.is_file() or path.name in (*answered, "bench.py"):
+                continue
+            same = (copy / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
+            assert same, f"{path} is not copied"
+
+
+def test_an_empty_folder_will_do(tmp_path):
+    assert main(["--blank", str(tmp_path), "--only", "1"]) == 0
+
+
+def test_a_list_of_all_exercises_is_what_one_gets_without_flags(capsys):
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(EXERCISES)
+    for line, exercise in zip(lines, EXERCISES, strict=True):
+        assert exercise.function in line
+
+
+@pytest.mark.parametrize("command", [["--blank"], ["--bug", "1"]])
+def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path, capsys, command):
+    file = tmp_path / "mine"
+    file.write_text("work")
+    assert "something stands there already" in refusal(capsys, *command, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert "something stands there already" in refusal(capsys, *command, file)
+    assert file.read_text() == "work"
+    assert "cannot be written" in refusal(capsys, *command, file / "below")
+
+
+@pytest.mark.parametrize("only", ["0", "99", "3,99", "three", "", "3,", "3-4", "-1"])
+def test_an_unknown_exercise_is_refused_before_anything_is_written(tmp_path, capsys, only):
+    sentence = refusal(capsys, "--blank", tmp_path / "copy", f"--only={only}")
+    assert f"there are 1 to {len(EXERCISES)}" in sentence
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("number", ["0", "99", "one", "1.5"])
+def test_an_unknown_bug_is_refused_before_anything_is_written(tmp_path, capsys, number):
+    assert f"--bug {number}" in refusal(capsys, "--bug", number, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--only", "3"],
+        ["--blank"],
+        ["--bug", "1"],
+        ["--blank", "x", "--bug", "1", "y"],
+        ["--blnk", "x"],
+        ["x"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_makes_no_sense_is_refused(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    refusal(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+# --- one function of a source text
+
+SOURCE = '''
+def outer(x,
+          y):
+    """Says y."""
+    # a comment of the body
+    z = y
+
+    def inner(q):
+        return q
+
+    return inner(z)
+
+
+class Thing:
+    def outer(self):
+        return 1
+'''
+
+
+def test_a_body_is_replaced_and_nothing_else():
+    head = SOURCE[: SOURCE.index("    # a comment")]
+    rest = SOURCE[SOURCE.index("\n\nclass") :]
+    assert with_body(SOURCE, "outer", "return x") == f"{head}    return x\n{rest}"
+    of_inner = SOURCE.replace("return q", "return 2 * q")
+    assert with_body(SOURCE, "outer.inner", "return 2 * q") == of_inner
+    of_method = SOURCE.replace("return 1", "return 2")
+    assert with_body(SOURCE, "Thing.outer", "return 2") == of_method
+
+
+def test_a_function_that_is_not_there_is_named():
+    with pytest.raises(LookupError, match=r"Thing\.inner"):
+        find(SOURCE, "Thing.inner")
+    with pytest.raises(LookupError, match="2 definitions"):
+        find(SOURCE + SOURCE, "outer")
+
+
+def test_an_edit_must_fit_exactly_once():
+    changed = SOURCE.replace("return q", "return -q")
+    assert with_edit(SOURCE, "outer", "return q", "return -q") == changed
+    with pytest.raises(LookupError, match="2 times"):
+        with_edit(SOURCE, "outer", "return ", "return 1 + ")
+    with pytest.raises(LookupError, match="0 times"):
+        with_edit(SOURCE, "outer.inner", "return inner(z)", "return z")

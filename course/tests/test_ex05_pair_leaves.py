@@ -1,0 +1,177 @@
+"""Exercise 5, `critique.pair_leaves`: which failure goes with which success (paper, Phase I).
+
+A leaf is good if r >= alpha; a pair needs r(good) - r(bad) > beta.  `shared_steps` is stood in for
+by a table.
+"""
+
+import random
+
+import pytest
+
+import critique
+from course.handmade import check, child, hold
+from critique import CritiqueSettings, Pair
+from mcts import Node, Tree
+
+pytestmark = pytest.mark.ex5
+
+SHARED = {}  # (action of one leaf, of the other) -> the steps they share; 0 if it is not named
+
+
+@pytest.fixture(autouse=True)
+def _table(monkeypatch):
+    SHARED.clear()
+
+    def shared_steps(bad, good):
+        names = (bad.step.action, good.step.action)
+        return SHARED.get(names, SHARED.get(names[::-1], 0))
+
+    monkeypatch.setattr(critique, "shared_steps", shared_steps)
+
+
+def tree_of(**scores):
+    """A tree with a leaf for each score, in this order of sampling.
+
+    What else went through a leaf gives it a mean value of 0.6, whatever its own score is.
+    """
+    root = Node(expanded=True, visits=5)
+    for name, score in scores.items():
+        child(root, name, visits=5, value_sum=3.0, score=score, done=True)
+    return Tree("task", "instruction", "start.", root)
+
+
+def draw(tree, alpha, beta, *, pairs=100, seed=0):
+    """The pairs that are drawn from a tree."""
+    settings = CritiqueSettings(alpha=alpha, beta=beta, pairs=pairs)
+    got = critique.pair_leaves(tree, settings, random.Random(seed))
+    hold(isinstance(got, list), f"the pairs are a list; got {got!r}")
+    for pair in got:
+        hold(isinstance(pair, Pair), f"a pair is a `Pair`; got a {type(pair).__name__}")
+    return got
+
+
+def named(tree, alpha, beta):
+    """Name of the bad leaf -> names of its good leaves, in the order of the bad ones."""
+    names = {}
+    for pair in draw(tree, alpha, beta):
+        names[pair.bad.step.action] = [good.step.action for good in pair.goods]
+    return dict(sorted(names.items()))
+
+
+def test_shape_a_list_of_pairs():
+    tree = tree_of(bad=0.0, good=1.0)
+    got = draw(tree, 0.5, 0.2)
+    hold(len(got) == 1, f"one bad leaf and one good leaf are one pair; got {len(got)}")
+    hold(got[0].tree is tree, f"a pair knows its tree; got {got[0].tree!r}")
+    hold(isinstance(got[0].bad, Node), f"its bad leaf is a node; got {got[0].bad!r}")
+    hold(isinstance(got[0].goods, list), f"its good leaves are a list; got {got[0].goods!r}")
+
+
+def test_example_four_leaves():
+    tree = tree_of(none=0.0, half=0.5, most=0.75, all=1.0)
+    two = ["most", "all"]
+    three = ["half", "most", "all"]
+    check(
+        "the pairs of leaves scored 0, 0.5, 0.75 and 1, alpha = 0.5, beta = 0.2",
+        named(tree, 0.5, 0.2),
+        {"half": two, "most": ["all"], "none": three},
+        ({"none": three}, "a leaf above alpha can be the bad one of a pair with a better leaf"),
+        ({"half": two, "most": ["all"], "none": two}, "r >= alpha: a leaf at alpha is good"),
+        ({"none": two}, "alpha and beta have changed places"),
+        (
+            {"half": ["most"], "most": ["all"], "none": ["half"]},
+            "every good leaf that is better enough belongs to the list",
+        ),
+        (
+            {"half": two[::-1], "most": ["all"], "none": three[::-1]},
+            "good leaves that share equally much stay in the order of sampling",
+        ),
+        ({}, "a leaf's score is that of its last step; q is the mean of all that went through it"),
+    )
+
+
+def test_example_the_good_leaf_with_the_deepest_shared_node_comes_first():
+    SHARED.update({("bad", "far"): 1, ("bad", "near"): 5, ("bad", "between"): 3})
+    check(
+        "the good leaves of a bad one that shares 1 step with far, 5 with near, 3 with between",
+        named(tree_of(far=1.0, near=1.0, bad=0.0, between=1.0), 0.5, 0.2),
+        {"bad": ["near", "between", "far"]},
+        (
+            {"bad": ["far", "between", "near"]},
+            "the deepest shared node comes first: what parts late shows the error best",
+        ),
+        (
+            {"bad": ["far", "near", "between"]},
+            "the good leaves have to be ordered by the steps they share with the bad one",
+        ),
+        (
+            {"bad": ["near"]},
+            "all good leaves are kept, best first: if one cannot be spliced, the next is tried",
+        ),
+    )
+
+
+def test_edge_the_gap_must_exceed_beta():
+    check(
+        "the pairs of leaves scored 0.5 and 0.75, beta = 0.25, which is the gap",
+        named(tree_of(bad=0.5, good=0.75), 0.5, 0.25),
+        {},
+        ({"bad": ["good"]}, "r(good) - r(bad) > beta is strict: a gap of beta is no pair"),
+    )
+
+
+def test_edge_alpha_itself_is_good_enough():
+    tree = tree_of(bad=0.0, good=0.75)
+    check(
+        "the pairs of leaves scored 0 and 0.75, alpha = 0.75",
+        named(tree, 0.75, 0.2),
+        {"bad": ["good"]},
+        ({}, "r >= alpha: a leaf that reaches alpha is good"),
+    )
+    check("the same with alpha = 0.8", named(tree, 0.8, 0.2), {})
+
+
+def test_edge_beta_is_a_gap_and_no_threshold():
+    check(
+        "the pairs of leaves scored 0.5 and 1, alpha = 0.5, beta = 0.2",
+        named(tree_of(bad=0.5, good=1.0), 0.5, 0.2),
+        {"bad": ["good"]},
+        ({}, "beta is the gap between the scores, as the experiments ran, no bound for r(bad)"),
+    )
+
+
+def test_edge_no_leaf_is_better_than_itself():
+    what = "the pairs of two leaves that both score 1, beta = 0"
+    check(what, named(tree_of(a=1.0, b=1.0), 0.5, 0.0), {})
+
+
+def test_edge_ties_keep_the_order_of_sampling():
+    tree = tree_of(b=1.0, bad=0.0, a=1.0, c=1.0)
+    what = "the good leaves of a bad one that shares no step with any"
+    check(what, named(tree, 0.5, 0.2), {"bad": ["b", "a", "c"]})
+
+
+def test_edge_an_episode_without_a_step_has_no_score_to_compare():
+    tree = Tree("task", "instruction", "start.", Node(done=True, visits=3))
+    try:
+        got = named(tree, 0.0, 0.0)
+    except AttributeError:
+        problem = "the root has no step, so no score: an episode that ended at once is left out"
+        pytest.fail(problem, pytrace=False)
+    check("the pairs of a tree whose root is its only leaf", got, {})
+
+
+def test_property_at_most_so_many_bad_leaves_are_drawn_each_once_by_the_generator_given():
+    failures = {f"bad{number}": 0.0 for number in range(12)}
+    tree = tree_of(**failures, good=1.0, better=1.0)
+    draws = set()
+    for seed in range(8):
+        names = [pair.bad.step.action for pair in draw(tree, 0.5, 0.2, pairs=3, seed=seed)]
+        hold(len(names) == 3, f"3 bad leaves of 12 were asked for; got {len(names)}: {names}")
+        hold(len(set(names)) == 3, f"each bad leaf is drawn once; got {names}")
+        again = [pair.bad.step.action for pair in draw(tree, 0.5, 0.2, pairs=3, seed=seed)]
+        cause = "whatever is drawn, the generator that was given draws it"
+        check(f"the bad leaves drawn by seed {seed}, a second time", again, names, (again, cause))
+        draws.add(tuple(names))
+    wish = "the bad leaves are drawn, not taken from the front"
+    hold(len(draws) > 4, f"{wish}; eight seeds gave {draws}")

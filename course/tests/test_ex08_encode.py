@@ -1,0 +1,199 @@
+"""Exercise 8, `ChatFormat.encode`: token ids, and labels where something is learned (Phase I, II).
+
+The label of a token is its id where it is learned and -100 elsewhere.  Learned are the content of
+the assistant's turns with loss=True and the token that ends them, `<end>`.  Tokens are shown as
+words.
+"""
+
+import pytest
+
+from agent_r import ChatFormat
+from course.handmade import check, hold
+from engine.tiny import word_tokenizer
+
+pytestmark = pytest.mark.ex8
+
+TOKENIZER = word_tokenizer(
+    "find the cup. kitchen: lamp. ok. garden: cup. Thought: that was wrong."
+    " Action: revise go kitchen"
+)
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def agent(text, loss):
+    return {"role": "assistant", "content": text, "loss": loss}
+
+
+REVISION = [
+    user("find the cup."),
+    agent("Action: go kitchen", loss=False),
+    user("kitchen: lamp."),
+    agent("Thought: that was wrong. Action: revise", loss=True),
+    user("ok."),
+    agent("Action: go garden", loss=True),
+]
+
+
+def encode(messages):
+    return ChatFormat(TOKENIZER).encode(messages)
+
+
+def words(ids):
+    return " ".join(TOKENIZER.convert_ids_to_tokens(ids))
+
+
+def learned(messages):
+    """The learned tokens as words, `_` for every stretch that is not learned."""
+    ids, labels = encode(messages)
+    shown = []
+    for word, label in zip(words(ids).split(), labels, strict=True):
+        if label != -100:
+            shown.append(word)
+        elif shown[-1:] != ["_"]:
+            shown.append("_")
+    return " ".join(shown)
+
+
+def test_shape_two_lists_of_whole_numbers_of_the_same_length():
+    got = encode(REVISION)
+    is_pair = isinstance(got, tuple) and len(got) == 2
+    hold(is_pair, f"encode returns (ids, labels); got {got!r}")
+    ids, labels = got
+    for numbers in (ids, labels):
+        hold(isinstance(numbers, list), f"ids and labels are lists; got {type(numbers)}")
+    lengths = f"{len(ids)} ids and {len(labels)} labels"
+    hold(len(ids) == len(labels), f"each token has a label; got {lengths}")
+
+
+def test_example_the_tokens_of_a_revision():
+    text = (
+        "<user> find the cup . <agent> Action: go kitchen <end> "
+        "<user> kitchen : lamp . <agent> Thought: that was wrong . Action: revise <end> "
+        "<user> ok . <agent> Action: go garden <end>"
+    )
+    cause = "the last turn too ends with the end-of-turn token"
+    ids, _ = encode(REVISION)
+    check("the tokens", words(ids), text, (text.removesuffix(" <end>"), cause))
+
+
+def test_example_what_is_learned_of_a_revision():
+    thought = "Thought: that was wrong . Action: revise"
+    good = "Action: go garden"
+    bad = "Action: go kitchen"
+    ids, _ = encode(REVISION)
+    answers = "what the world says is read by the agent, not written by it: it is not learned"
+    check(
+        "what is learned",
+        learned(REVISION),
+        f"_ {thought} <end> _ {good} <end>",
+        (
+            f"_ {bad} <end> _ {thought} <end> _ {good} <end>",
+            "`go kitchen` is a bad action and has loss=False",
+        ),
+        (
+            f"_ {bad} _ {thought} _ {good}",
+            "`go kitchen` has loss=False, and the end tokens are left out",
+        ),
+        (
+            f"_ {thought} _ {good} _",
+            "the token that ends a learned turn is learned: else the agent never stops speaking",
+        ),
+        (
+            f"_ {thought} _ {good} <end>",
+            "<end> is learned after every learned turn, not after the last alone",
+        ),
+        (
+            f"_ {thought} <end> _ {good} _",
+            "the end token of the last turn is learned as well",
+        ),
+        (
+            f"_ <end> _ {thought} <end> _ {good} <end>",
+            "<end> of a turn with loss=False is not learned",
+        ),
+        (
+            f"_ {bad} _ {thought} <end> _ {good} <end>",
+            "`go kitchen` is a bad action and has loss=False",
+        ),
+        (
+            f"_ {bad} _ <end> _ {good} <end>",
+            "each turn has its own flag; this is the one before's",
+        ),
+        (
+            f"_ <agent> {thought} _ <agent> {good} _",
+            "a label stands at its own token; the shift by one is the loss's",
+        ),
+        (words(ids), "everything is learned; what is not has the label -100"),
+        (
+            f"_ <agent> {thought} <end> _ <agent> {good} <end>",
+            "<agent> is given to the agent, not written by it",
+        ),
+        (
+            f"_ <user> kitchen : lamp . <agent> {thought} <end> <user> ok . <agent> {good} <end>",
+            answers,
+        ),
+        (f"<user> find the cup . <agent> _ {thought} <end> _ {good} <end>", answers),
+    )
+
+
+def test_edge_nothing_is_learned_of_a_dialogue_without_a_learned_turn():
+    check(
+        "what is learned where the only answer has loss=False",
+        learned([user("find the cup."), agent("Action: go garden", loss=False)]),
+        "_",
+        ("_ Action: go garden <end>", "a turn with loss=False is context"),
+        ("_ <end>", "the end token of a turn with loss=False is not learned"),
+    )
+
+
+def test_edge_a_dialogue_that_ends_with_an_observation_is_left_where_the_agent_speaks():
+    ids, labels = encode(REVISION[:3])
+    text = "<user> find the cup . <agent> Action: go kitchen <end> <user> kitchen : lamp . <agent>"
+    cause = "nothing has been said yet that could end"
+    check("the tokens", words(ids), text, (text + " <end>", cause))
+    check("the labels", labels, [-100] * len(ids))
+    expected = "_ Thought: that was wrong . Action: revise <end> _"
+    check("what is learned up to `ok.`", learned(REVISION[:5]), expected)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [agent("Action: go garden", loss=True)],
+        [user("find the cup."), user("ok.")],
+        [*REVISION, agent("", loss=True)],
+    ],
+    ids=["agent first", "user twice", "agent twice"],
+)
+def test_edge_roles_that_do_not_alternate_are_refused(messages):
+    try:
+        encode(messages)
+    except ValueError:
+        return
+    roles = [message["role"] for message in messages]
+    rule = "user and assistant must alternate, the user first"
+    pytest.fail(f"{rule}; {roles} was encoded, not refused", pytrace=False)
+
+
+@pytest.mark.parametrize(
+    "flags", [(False, False, False), (True, False, True), (False, True, False), (True, True, True)]
+)
+def test_property_a_label_is_its_own_token_or_nothing(flags):
+    messages = [dict(message) for message in REVISION]
+    for message, flag in zip(messages[1::2], flags, strict=True):
+        message["loss"] = flag
+    ids, labels = encode(messages)
+    wrong = []
+    for at, (token, label) in enumerate(zip(ids, labels, strict=True)):
+        if label not in (-100, token):
+            wrong.append(at)
+    rule = "labels stand at their own tokens; the shift by one is the loss's"
+    hold(not wrong, f"{rule}. They differ at {wrong}")
+    expected = 0
+    for length, flag in zip((4, 8, 4), flags, strict=True):  # tokens of each turn, with <end>
+        expected += length if flag else 0
+    count = sum(label != -100 for label in labels)
+    check(f"how many tokens are learned with the flags {flags}", count, expected)
+    check("the tokens, which flags do not change", ids, encode(REVISION)[0])
