@@ -20,7 +20,6 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,9 @@ from tqdm import tqdm
 from engine import loading
 from engine.chat import Template
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
+from engine.threads import together
 from engine.tiny import TinyShape, tiny_model, word_tokenizer
-from envs import World
+from envs import REFUSED, World
 
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant)}
 
@@ -41,8 +41,9 @@ REVISE_ANSWER = "ok."
 NO_ACTION = "no action. write Action: and then one action."
 
 GOOD, BAD, UNCERTAIN = "Good", "Bad", "Uncertain"
-JUDGE_PROMPT = (
-    "Judge each action: reasons first, last line Judgment: Good, Bad or Uncertain.\n"
+JUDGE_PROMPT = (  # what the verdicts mean is the paper's Table 4
+    "Judge each action. Good: it greatly helps the task. Bad: it greatly harms it. "
+    "Uncertain: all else. Reasons first, last line Judgment: and one of the three.\n"
     "Task: {task}\nLog: {log}\n{current}"
 )
 JUDGE_TURN = "Action: {action}\nObservation: {observation}"
@@ -65,6 +66,7 @@ class Step:
     action: str  # a, read from the reply; empty if there was none
     observation: str  # o
     score: float  # r of the episode after this step
+    effect: str = ""  # of the action, as the world told it: see `envs.CHANGED`
     learned: bool = True
 
 
@@ -140,17 +142,23 @@ def parse_action(reply: str) -> str:
     return " ".join(line.split())
 
 
-def parse_verdict(reply: str) -> str:
-    """Return `Good`, `Bad` or `Uncertain`, read strictly from the last line of a reply.
+# `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
+# not the question itself, `Judgment: Good, Bad or Uncertain`.
+VERDICT = re.compile(
+    r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
+    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b)",
+    re.IGNORECASE,
+)
 
-    Anything else is `Uncertain`.  (The released code searches the whole answer where the word is
-    missing, so that "not good" counts as good there.)
+
+def parse_verdict(reply: str) -> str:
+    """Return `Good`, `Bad` or `Uncertain`, the last judgement of a reply, however it is dressed.
+
+    A reply without a judgement is `Uncertain`.  (The released code searches the whole answer where
+    the label is missing, so that "not good" counts as good there.)
     """
-    lines = reply.strip().splitlines()
-    if not lines:
-        return UNCERTAIN
-    match = re.fullmatch(r"Judgment: (Good|Bad|Uncertain)\.?", lines[-1].strip())
-    return match[1] if match else UNCERTAIN
+    verdicts = VERDICT.findall(reply)
+    return verdicts[-1].capitalize() if verdicts else UNCERTAIN
 
 
 class Episode:
@@ -186,15 +194,18 @@ class Episode:
         """
         action = parse_action(reply)
         score = self.trajectory.score
+        effect = ""
         if action == "":
             observation = NO_ACTION
+            effect = REFUSED
         elif action == REVISE:
             observation = REVISE_ANSWER
         else:
             observation, _, terminated, truncated, info = self.world.step(action)
             score = info["score"]
+            effect = info.get("effect", "")
             self.done = terminated or truncated
-        self.trajectory.steps.append(Step(reply, action, observation, score, learned))
+        self.trajectory.steps.append(Step(reply, action, observation, score, effect, learned))
         if len(self.trajectory.steps) >= self.limit:
             self.done = True
 
@@ -271,6 +282,8 @@ class ChatFormat:
 class Actor:
     """pi_theta: any Hugging Face causal language model whose tokenizer has a chat template."""
 
+    judge_tokens = 500  # of one answer of the judge at most, as in the released code
+
     def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int = 64) -> None:
         """Raises `UserError` if the chat template cannot be used."""
         self.model = model
@@ -344,20 +357,6 @@ class Start:
     steps: Sequence[Step] = ()
 
 
-def together(
-    function: Callable[..., Any], worlds: Sequence[World], *arguments: Sequence[Any]
-) -> list[Any]:
-    """Call `function` on the i-th of each of the arguments, for all i; return the results in order.
-
-    It runs in as many threads as copies of the worlds may act at a time; `worlds` is no argument.
-    """
-    workers = min((world.parallel for world in worlds), default=1)
-    if workers == 1:
-        return list(map(function, *arguments))
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, *arguments))
-
-
 class Lockstep:
     """Episodes that are played turn by turn at the same time, each in a row of one batch.
 
@@ -412,11 +411,15 @@ class Lockstep:
             if not episode.done:
                 staying.append(index)
                 turns.append(turn)
-        self.rows = [self.rows[index] for index in staying]
-        self.live = [self.live[index] for index in staying]
+        self.keep(staying)
         if staying:
             self.dialogues.select(staying)
             self.dialogues.feed(turns)
+
+    def keep(self, indexes: Sequence[int]) -> None:
+        """Keep these of the live episodes; the caller selects the rows of their dialogues."""
+        self.rows = [self.rows[index] for index in indexes]
+        self.live = [self.live[index] for index in indexes]
 
     def finish(self, sampling: Sampling) -> None:
         """Play all episodes to their ends."""

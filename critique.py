@@ -38,7 +38,7 @@ from agent_r import (
     mean,
     parse_verdict,
 )
-from envs import World, distance, first_error
+from envs import CHANGED, REFUSED, World, distance, first_error
 from mcts import Node, Tree
 
 # Short, since a small model gains nothing from a long one; the paper draws from ten of this kind.
@@ -57,6 +57,7 @@ REVISION_THOUGHTS = (
 
 CRITICS = ("actor", "end", "random", "truth")  # who finds the first error; the first is the paper's
 SPLICES = ("verified", "paper")  # keep what the world can carry out, or all as it is written
+IDLE = ("context", "learned")  # what refused steps and idle repeats are in good trajectories
 PAIRINGS = ("deepest", "any")  # the good leaf for a bad one: that it shares most with, or any
 
 
@@ -70,6 +71,7 @@ class CritiqueSettings:
     critic: str = "actor"
     splice: str = "verified"
     pairing: str = "deepest"
+    idle: str = "context"  # whether idle steps of good trajectories are context or learned
 
 
 @dataclass
@@ -146,16 +148,39 @@ def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> l
     return rng.sample(pairs, min(settings.pairs, len(pairs)))
 
 
-def learnable(trajectory: Trajectory) -> Trajectory:
-    """Return a trajectory of the agent's own without learning what it took back.
+def learnable(trajectory: Trajectory, settings: CritiqueSettings) -> Trajectory:
+    """Return a trajectory of the agent's own, without learning where it stumbled.
 
-    Ours: a step behind which the agent revised is context, as a step of a bad trajectory is.
+    Ours: a step behind which the agent revised is context, as a step of a bad trajectory is, and so
+    is an idle one (see `idle_steps`): an agent that stumbles into success is not to be taught to
+    stumble.  With `settings.idle` "learned", the paper's way, idle steps are learned.
     """
+    idle = idle_steps(trajectory)
     steps = []
     for t, step in enumerate(trajectory.steps):
-        taken_back = t + 1 < len(trajectory.steps) and trajectory.steps[t + 1].action == REVISE
-        steps.append(replace(step, learned=not taken_back))
+        learned = step.learned
+        if t + 1 < len(trajectory.steps) and trajectory.steps[t + 1].action == REVISE:
+            learned = False
+        if settings.idle == "context" and idle[t]:
+            learned = False
+        steps.append(replace(step, learned=learned))
     return replace(trajectory, steps=steps)
+
+
+def idle_steps(trajectory: Trajectory) -> list[bool]:
+    """Tell for every step whether it was idle: refused, or a repeat that changed nothing.
+
+    A repeat is an (action, observation) that the trajectory has seen already.  Where the world says
+    that it changed something, as by crafting the same thing once more, it is progress all the same.
+    """
+    seen = set()
+    idle = []
+    for step in trajectory.steps:
+        turn = (step.action, step.observation)
+        repeat = turn in seen and step.effect != CHANGED
+        idle.append(step.action != REVISE and (step.effect == REFUSED or repeat))
+        seen.add(turn)
+    return idle
 
 
 # --- the judge
@@ -207,7 +232,7 @@ def ask(actor: Actor, trajectory: Trajectory, start: int) -> list[Question]:
             continue
         text = trajectory.judge_turn(t, first=not questions)
         ids = actor.format.turn(text) if questions else actor.format.opening(text)
-        length += len(ids) + actor.max_new_tokens
+        length += len(ids) + actor.judge_tokens
         if length > actor.max_length:
             break
         questions.append(Question(t, ids))
@@ -228,7 +253,7 @@ def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> list[int | No
         dialogues = actor.start([questions_of[index][0].ids for index in live])
     while live:
         staying = []  # places in `live`
-        for place, reply in enumerate(dialogues.replies()):
+        for place, reply in enumerate(dialogues.replies(limit=actor.judge_tokens)):
             index = live[place]
             verdict = parse_verdict(reply)
             verdicts[index].append(verdict)
@@ -268,8 +293,7 @@ def errors_by_critic(
         elif critic == "random":
             errors.append(rng.randrange(start, len(bad.steps)))
         else:
-            error = first_error(make_world(), bad.task, bad.actions)
-            errors.append(None if error is None or error < start else error)
+            errors.append(first_error(make_world(), bad.task, bad.actions, start))
     return errors
 
 
@@ -325,7 +349,7 @@ def verified_splice(
     open.  (Not from earlier still: that would teach it to go through its old mistakes again.)
     """
     for good in goods:
-        shared = shared_actions(bad, good)
+        shared = shared_replies(bad, good)
         if shared > error:  # this one takes the criticised step too, and shows no other way
             continue
         for back in (0, 1):
@@ -337,21 +361,30 @@ def verified_splice(
     return None
 
 
-def shared_actions(bad: Trajectory, good: Trajectory) -> int:
-    """Return how many actions two trajectories begin with in common.
+def shared_replies(bad: Trajectory, good: Trajectory) -> int:
+    """Return how many replies two trajectories of a task begin with in common.
 
-    Of two trajectories of a tree that is the depth of their shared node; but the better one may
-    also be a revision, which stands in no tree.
+    Of two trajectories of a tree that is the depth of their shared node, as nodes are told apart by
+    the whole reply; but the better one may also be a revision, which stands in no tree.
     """
     count = 0
-    for one, other in zip(bad.actions, good.actions, strict=False):
-        if one != other:
+    for one, other in zip(bad.steps, good.steps, strict=False):
+        if one.reply != other.reply:
             break
         count += 1
     return count
 
 
 # --- the dataset of an iteration
+
+
+@dataclass
+class Judged:
+    """A bad trajectory as the critic was asked about it: from a step on, and what it answered."""
+
+    trajectory: Trajectory
+    start: int
+    error: int | None
 
 
 @dataclass
@@ -363,6 +396,7 @@ class Revisions:
     executable: list[bool] = field(default_factory=list)  # whether a splice as written can be done
     without_error: int = 0  # pairs dropped, as the critic found nothing wrong
     not_executable: int = 0  # pairs dropped, as the world carries none of their splices out
+    judged: list[Judged] = field(default_factory=list)  # for the measuring
 
     def figures(self) -> dict[str, Any]:
         """Return revision length (Figure 5), executable share, and what was kept and dropped."""
@@ -392,11 +426,12 @@ def criticise(
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
     for pair, error in zip(pairs, errors, strict=True):
+        bad = pair.tree.trajectory(pair.bad)
+        revisions.judged.append(Judged(bad, pair.shared, error))
         if error is None:
             revisions.without_error += 1
             continue
-        bad = pair.tree.trajectory(pair.bad)
-        goods = [learnable(pair.tree.trajectory(good)) for good in pair.goods]
+        goods = [learnable(pair.tree.trajectory(good), settings) for good in pair.goods]
         thought = rng.choice(REVISION_THOUGHTS)
         revision = splice(bad, goods[0], pair.shared, error, thought)
         # Measured as the paper writes it, whatever is kept below.
@@ -410,6 +445,7 @@ def criticise(
         if revision is None:
             revisions.not_executable += 1
             continue
+        revision = learnable(revision, settings)
         earlier.append(revision)
         revisions.lengths.append(error + 1 - pair.shared)
         revisions.examples.append(Example("revision", revision, error=error))
@@ -435,7 +471,7 @@ def good_examples(
     for tree in trees:
         leaves = [leaf for leaf in tree.leaves() if leaf.step and leaf.step.score >= settings.alpha]
         for leaf in rng.sample(leaves, min(settings.pairs, len(leaves))):
-            examples.append(Example("good", learnable(tree.trajectory(leaf))))
+            examples.append(Example("good", learnable(tree.trajectory(leaf), settings)))
     return examples
 
 
@@ -446,8 +482,8 @@ def preference_examples(
     examples = []
     for tree in trees:
         for pair in pair_leaves(tree, settings, rng):
-            good = learnable(tree.trajectory(pair.goods[0]))
-            bad = learnable(tree.trajectory(pair.bad))
+            good = tree.trajectory(pair.goods[0])
+            bad = tree.trajectory(pair.bad)
             examples.append(Example("preference", good, rejected=bad))
     return examples
 
@@ -504,3 +540,18 @@ def judge_figures(
         "first_error_within_1": mean(close),
         "false_alarms": mean(alarms),
     }
+
+
+def exact_as_used(judged: Sequence[Judged], make_world: Callable[[], World]) -> float | None:
+    """Return the share of the judged pairs in which the critic named the first true error.
+
+    It counts from the step on from which the critic was asked.  None found, where there is one, is
+    wrong, and the reverse as well.  Without an expert, and of no pair, the share is None.
+    """
+    world = make_world()
+    right = []
+    for case in judged if world.has_expert else ():
+        played = case.trajectory
+        truth = first_error(world, played.task, played.actions, case.start)
+        right.append(case.error == truth)
+    return mean(right)

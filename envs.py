@@ -24,6 +24,10 @@ from engine import UserError
 
 SPLITS = ("train", "validation", "test")
 
+# What an action did, as far as a world says it: it changed something, it was answered but changed
+# nothing, or it was refused.  A world that does not say leaves it empty.
+CHANGED, ANSWERED, REFUSED = "changed", "answered", "refused"
+
 
 class World:
     """One text environment, playing one episode at a time.
@@ -40,6 +44,9 @@ class World:
     warm_up = "train"  # the split that an expert shows, if it is not the one that is searched
     score = 0.0  # r, of the episode so far
     done = True  # whether the episode is over
+    effect = (
+        ""  # of the newest action: CHANGED, ANSWERED or REFUSED, or empty in a world that is silent
+    )
 
     # What a new world must write.
 
@@ -57,7 +64,8 @@ class World:
     def act(self, action: str) -> str:
         """Carry out one action and return the observation o, also if nothing happened.
 
-        Sets `score`, and `done` when the episode has ended.  Never raises for what an agent says.
+        Sets `score`, `done` when the episode has ended, and maybe `effect`.  Never raises for what
+        an agent says.
         """
         raise NotImplementedError
 
@@ -119,10 +127,12 @@ class World:
         if self.done or self._steps >= self.step_limit:
             raise RuntimeError(f"the episode in {self.name} is over; call reset before step")
         before = self.score
+        self.effect = ""
         observation = self.act(" ".join(action.split()))
         self._steps += 1
         truncated = not self.done and self._steps >= self.step_limit
-        return observation, self.score - before, self.done, truncated, {"score": self.score}
+        info = {"score": self.score, "effect": self.effect}
+        return observation, self.score - before, self.done, truncated, info
 
 
 # --- lab: a house of hidden things
@@ -193,6 +203,7 @@ class Lab(World):
         self.place = self._layout(int(match[4]))  # room -> the thing that lies in it
         self.home = next(room for room, thing in self.place.items() if thing == self.thing)
         self.held: set[str] = set()
+        self.seen = {self.room}  # rooms that the agent has been in
         floor = "upstairs" if self.home in self.UP else "downstairs"
         wish = f"the {self.thing} is {floor}. put it in the {self.goal}."
         return f"{wish} you can: go ROOM, take THING, put THING.", self._look()
@@ -200,8 +211,12 @@ class Lab(World):
     def act(self, action: str) -> str:
         """Carry out `go ROOM`, `take THING` or `put THING`; refuse anything else."""
         verb, _, name = action.partition(" ")
+        self.effect = CHANGED
         if verb == "go" and name in self._doors():
             self.room = name
+            if name in self.seen and not self._wanted_here():
+                self.effect = ANSWERED
+            self.seen.add(name)
             self._credit()
             return self._look()
         if verb == "take" and self.place.get(self.room) == name:
@@ -213,6 +228,7 @@ class Lab(World):
             self.score = float(right)
             self.done = True
             return "done." if right else "that breaks it."
+        self.effect = REFUSED
         if len(action.split()) != 2:
             return "nothing happens."
         return self.REFUSALS.get(verb, "nothing happens.")
@@ -251,6 +267,12 @@ class Lab(World):
             earned = 0.0
         self.score = max(self.score, earned)
 
+    def _wanted_here(self) -> bool:
+        """Whether being here is of use although the room was seen before: a corridor always is."""
+        if self.room not in self.HIDING or self.thing in self.held:
+            return True
+        return self.place.get(self.room) == self.thing
+
     def _doors(self) -> tuple[str, ...]:
         if self.room == "landing":
             return (*self.UP[1:], "hall")
@@ -288,11 +310,12 @@ def distance(world: World) -> float:
     return math.inf if way is None else len(way)
 
 
-def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
+def first_error(world: World, task: str, actions: Sequence[str], start: int = 0) -> int | None:
     """Return the index of the first action that did not shorten the way to the goal, if any.
 
-    This is the truth that the judge is measured against, in hindsight; `world` must have an expert
-    and is reset.  Turns that no world sees (`revise`, or no action at all) are passed over.
+    Errors before index `start` do not count.  This is the truth that the judge is measured against,
+    in hindsight; `world` must have an expert and is reset.  Turns that no world sees (`revise`, or
+    no action at all) are passed over.
     """
     world.reset(options={"task": task})
     left = distance(world)
@@ -302,7 +325,7 @@ def first_error(world: World, task: str, actions: Sequence[str]) -> int | None:
         world.step(action)
         before = left
         left = distance(world)
-        if left >= before:
+        if t >= start and left >= before:
             return t
     return None
 

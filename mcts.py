@@ -11,15 +11,15 @@ them.  `python -m extras.show search` searches one task with a random policy and
 
 Changed from the released code, which has no separate rollout but expands every level down to a
 leaf, and replays the world once per sampled action: here a leaf is replayed once, and an action is
-carried out only when it is chosen.  Nodes are told apart by the action alone, there by the whole
-reply; and a simulation may end at a leaf that was reached before, which is passed over there.
+carried out only when it is chosen.  As there, nodes are told apart by the whole reply, thought
+included, and no simulation is spent where every leaf is known.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tqdm import tqdm
@@ -41,9 +41,10 @@ class Node:
     step: Step | None = None
     done: bool = False  # the episode ended here
     expanded: bool = False
+    finished: bool = False  # every leaf below was reached: there is nothing left to find out
     visits: int = 0  # N(s)
     value_sum: float = 0.0
-    children: dict[str, Node] = field(default_factory=dict)  # by action, in order of sampling
+    children: dict[str, Node] = field(default_factory=dict)  # by reply, in order of sampling
 
     @property
     def q(self) -> float:
@@ -116,37 +117,41 @@ def uct(value_sum: float, visits: int, parent_visits: int, c_uct: float) -> floa
 
 
 def select(root: Node, c_uct: float) -> Node:
-    """Go down by highest UCT to a node that was not expanded or at which the episode ended.
+    """Go down by highest UCT to a node that was never expanded.
 
-    Ties go to the child that was sampled first.
+    Ties go to the child that was sampled first.  A finished child is passed over, so that no
+    simulation is spent on what is known; the root itself must not be finished.
     """
     node = root
-    while node.expanded and not node.done:
+    while node.expanded:
         best = None
         highest = -math.inf
         for child in node.children.values():
             score = uct(child.value_sum, child.visits, node.visits, c_uct)
-            if score > highest:
+            if score > highest and not child.finished:
                 best = child
                 highest = score
         node = best
     return node
 
 
-def expand(node: Node, replies: Sequence[str]) -> int:
-    """Add a child for each action that the replies hold; return the index of the reply to play.
+def expand(node: Node, replies: Sequence[str]) -> int | None:
+    """Add a child for each different reply; return the index of the reply to play.
 
-    It is the first whose child was never visited, else the first.
+    It is the first whose child was never visited, else the first whose child is not finished; None
+    if all of them are, so that there is nothing left to find out.
     """
     node.expanded = True
-    actions = [parse_action(reply) for reply in replies]
-    for reply, action in zip(replies, actions, strict=True):
-        if action not in node.children:
-            node.children[action] = Node(node, Step(reply, action, "", 0.0))
-    for index, action in enumerate(actions):
-        if node.children[action].visits == 0:
+    for reply in replies:
+        if reply not in node.children:
+            node.children[reply] = Node(node, Step(reply, parse_action(reply), "", 0.0))
+    for index, reply in enumerate(replies):
+        if node.children[reply].visits == 0:
             return index
-    return 0
+    for index, reply in enumerate(replies):
+        if not node.children[reply].finished:
+            return index
+    return None
 
 
 def rollout(lockstep: Lockstep, replies: Sequence[str], sampling: Sampling) -> None:
@@ -176,12 +181,27 @@ def graft(node: Node, episode: Episode) -> Node:
     if node.step and node.visits == 0:
         node.step = steps[depth - 1]
     for step in steps[depth:]:
-        child = node.children.setdefault(step.action, Node(node))
+        child = node.children.setdefault(step.reply, Node(node))
         if child.visits == 0:
             child.step = step
         node = child
     node.done = True
+    finish(node)
     return node
+
+
+def finish(leaf: Node) -> None:
+    """Mark a leaf as finished, and every node above it below which nothing is left to find out.
+
+    That is a node that was expanded and whose children are all finished.
+    """
+    node: Node | None = leaf
+    while node is not None:
+        below = [child.finished for child in node.children.values()]
+        if not node.done and not (node.expanded and all(below)):
+            return
+        node.finished = True
+        node = node.parent
 
 
 # --- the search
@@ -209,16 +229,26 @@ def search(
             chosen = order[first : first + settings.rollouts]
             batch = [trees[index] for index in chosen]
             heard = actor.start([openings[index] for index in chosen])
-            for _ in range(settings.simulations):
+            while batch:
                 leaves = [select(tree.root, settings.c_uct) for tree in batch]
                 episodes = replay(worlds, batch, leaves, settings.max_depth)
                 lockstep = Lockstep(actor, episodes, heard)
                 replies = expand_all(leaves, lockstep, settings.branch, sampling)
                 rollout(lockstep, replies, sampling)
                 for leaf, episode in zip(leaves, episodes, strict=True):
-                    backpropagate(graft(leaf, episode), episode.trajectory.score)
-                bar.update(len(batch))
+                    if episode.done:
+                        backpropagate(graft(leaf, episode), episode.trajectory.score)
+                        bar.update()
+                going = [k for k, tree in enumerate(batch) if wants_more(tree, settings)]
+                batch = [batch[k] for k in going]
+                if batch:
+                    heard.select(going)
     return trees
+
+
+def wants_more(tree: Tree, settings: SearchSettings) -> bool:
+    """Whether a tree takes another simulation: it has had too few, and something is left to try."""
+    return tree.root.visits < settings.simulations and not tree.root.finished
 
 
 def plant(worlds: Sequence[World], tasks: Sequence[str]) -> list[Tree]:
@@ -249,25 +279,39 @@ def replay(
 ) -> list[Episode]:
     """Return an episode of each tree that stands at its leaf."""
     count = len(trees)
-    tasks = [tree.task for tree in trees]
-    steps = [leaf.steps() for leaf in leaves]
+    tasks = []
+    steps = []
+    for tree, leaf in zip(trees, leaves, strict=True):
+        tasks.append(tree.task)
+        steps.append(leaf.steps())
     return together(Episode, worlds, worlds[:count], tasks, steps, [max_depth] * count)
 
 
 def expand_all(
     leaves: Sequence[Node], lockstep: Lockstep, branch: int, sampling: Sampling
 ) -> list[str]:
-    """Expand every leaf whose episode goes on by `branch` sampled replies; return those to play."""
+    """Expand every leaf whose episode goes on by `branch` sampled replies; return those to play.
+
+    A leaf at which nothing was sampled that leads to anything new is finished; its episode leaves.
+    """
     if not lockstep.live:
         return []
     dialogues: Dialogues = lockstep.dialogues
     dialogues.select([index for index in range(len(lockstep.live)) for _ in range(branch)])
     replies = dialogues.replies(sampling)
+    staying = []
     chosen = []
     for index, row in enumerate(lockstep.rows):
         first = index * branch
-        chosen.append(first + expand(leaves[row], replies[first : first + branch]))
-    dialogues.select(chosen)
+        choice = expand(leaves[row], replies[first : first + branch])
+        if choice is None:
+            finish(leaves[row])
+        else:
+            staying.append(index)
+            chosen.append(first + choice)
+    lockstep.keep(staying)
+    if chosen:
+        dialogues.select(chosen)
     return [replies[index] for index in chosen]
 
 
@@ -296,9 +340,6 @@ def to_record(tree: Tree) -> dict[str, Any]:
 
 def step_record(step: Step) -> dict[str, Any]:
     """Return a step as a JSON object; whether it is learned is not the tree's to say."""
-    return {
-        "reply": step.reply,
-        "action": step.action,
-        "observation": step.observation,
-        "score": step.score,
-    }
+    fields = asdict(step)
+    del fields["learned"]
+    return fields

@@ -48,7 +48,6 @@ from agent_r import (
     Start,
     Trajectory,
     figures,
-    mean,
     play,
     transcript,
 )
@@ -58,11 +57,11 @@ from engine.command_line import option
 from engine.dialogues import Sampling
 from engine.learning import learned_logits
 from engine.loading import pick_device
-from engine.table import Column, table
+from engine.table import Column, average, table
 from engine.tiny import TinyShape
 from envs import World, first_error, make_world
 from mcts import SearchSettings, Tree
-from worlds.presets import PRESETS
+from worlds.presets import PRESETS, TINY
 
 # bc learns from the warm-up's data alone, optimal from good trajectories (`Run.make_examples`).
 METHODS = ("agent-r", "bc", "optimal", "direct-revision", "eto")
@@ -85,6 +84,8 @@ class Config:
     critic: str = option("actor", "who finds the first error", choices=critique.CRITICS)
     splice: str = option("verified", "which splices are kept", choices=critique.SPLICES)
     pairing: str = option("deepest", "the good leaf for a bad one", choices=critique.PAIRINGS)
+    idle: str = option("context", "what idle steps of good data are", choices=critique.IDLE)
+    revision_share: float = option(0.5, "of revisions in the agent data", least=0, most=1)
     iterations: int = option(3, "how many times to search and train", least=0)
     tasks: int = option(1000, "training tasks searched in an iteration, over all worlds")
     simulations: int = option(8, "simulations per tree")
@@ -97,9 +98,13 @@ class Config:
     beta: float = option(0.2, "lead in score that a good one must exceed", least=0, most=1)
     eta: float = option(0.2, "share of agent data in the training mix", least=0, most=1)
     dpo_beta: float = option(0.1, "how strongly eto is held to its reference", least=1e-9)
+    dpo_lr: float = option(1e-6, "peak learning rate of eto, as its authors have it", least=1e-9)
+    dpo_pairs: int = option(32, "pairs in an optimisation step of eto")
+    dpo_epochs: int = option(3, "passes of eto over the pairs of an iteration")
     pairs: int = option(4, "revision trajectories, and good ones, per tree at most")
     temperature: float = option(1.0, "of the actor while searching; later greedy", least=1e-9)
     max_new_tokens: int = option(64, "tokens of one reply at most")
+    judge_tokens: int = option(500, "tokens of one answer of the judge at most")
     steps: int = option(1000, "optimisation steps in an iteration")
     batch_size: int = option(32768, "tokens in an optimisation step")
     micro_batch: int = option(8192, "tokens in one forward and backward pass")
@@ -153,27 +158,10 @@ class Config:
         Direct-Revision, a baseline, keeps the whole failure, then the thought, then the good steps.
         """
         alpha = self.alphas()[iteration - 1]
-        settings = CritiqueSettings(alpha, self.beta, self.pairs)
+        settings = CritiqueSettings(alpha, self.beta, self.pairs, idle=self.idle)
         if self.method == "direct-revision":
             return replace(settings, critic="end", splice="paper")
         return replace(settings, critic=self.critic, splice=self.splice, pairing=self.pairing)
-
-
-# What `--tiny` stands for; worlds/presets.py has what differs in other worlds than lab.
-TINY: dict[str, Any] = {
-    "tasks": 800,
-    "simulations": 6,
-    "pairs": 8,
-    "alpha": "1.0",
-    "eta": 0.8,
-    "steps": 1800,
-    "batch_size": 1024,
-    "micro_batch": 1024,
-    "lr": 1.5e-3,
-    "warmup_steps": 1200,
-    "rollouts": 1024,
-    "max_new_tokens": 24,
-}
 
 
 def derive(config: Config, iteration: int, stage: str) -> random.Random:
@@ -199,21 +187,25 @@ def demonstration(world: World, task: str) -> Trajectory:
 def judged_episode(
     world: World, task: str, pool: Sequence[str], rng: random.Random
 ) -> list[Message]:
-    """Return a verifier dialogue over a noisy episode: each action, its answer, the true verdict.
+    """Return a judge's dialogue over a noisy episode: each action, its answer, the true verdict.
 
-    The expert acts, but one action in three is another (see `stray_action`).  An action is Good if
-    it shortened the way to the goal.  In a world that knows a gold path alone, one action in seven
-    is put between those of the path, and is Bad; if such an episode ends below 1, a mistake may
-    have spoilt the path, and nothing is judged behind the first.
+    As in use, where it is asked from a shared node on, the judge is asked from any step on, with
+    the steps before as its log; every other time from the first.  The expert acts, but one action
+    in three is another (see `stray_action`).  An action is Good if it shortened the way to the
+    goal.  In a world that knows a gold path alone, one action in seven is put between those of the
+    path, and is Bad; if such an episode ends below 1, a mistake may have spoilt the path, and
+    nothing is judged behind the first.  Behind every other mistake a revision turn stands in the
+    log, as it does in an agent's that has learned to revise.
     """
     episode = Episode(world, task)
-    verdicts: list[str] = []
+    verdicts: dict[int, str] = {}  # of the steps that were judged
     strays = 0.35 if world.has_expert else 0.15
     way = world.expert() if world.has_expert else world.gold()
     while way and not episode.done:
         action = way[0]
         if rng.random() < strays:
             action = stray_action(episode, pool, rng)
+        step = len(episode.trajectory.steps)
         episode.act(f"Action: {action}")
         if world.has_expert:
             left = world.expert()
@@ -222,14 +214,21 @@ def judged_episode(
         else:
             left = way
         shorter = left is not None and len(left) < len(way)
-        verdicts.append(GOOD if shorter else BAD)
+        verdicts[step] = GOOD if shorter else BAD
         way = left
-    if not world.has_expert and episode.trajectory.score < 1.0 and BAD in verdicts:
-        del verdicts[verdicts.index(BAD) + 1 :]
+        if not shorter and not episode.done and rng.random() < 0.5:
+            thought = rng.choice(critique.REVISION_THOUGHTS)
+            episode.act(critique.revision_turn(thought, episode.trajectory.score).reply)
+    steps = list(verdicts)
+    if not world.has_expert and episode.trajectory.score < 1.0:
+        errors = [t for t in steps if verdicts[t] == BAD]
+        steps = [t for t in steps if not errors or t <= errors[0]]
+    if steps and rng.random() < 0.5:
+        del steps[: rng.randrange(len(steps))]
     messages: list[Message] = []
-    for t, verdict in enumerate(verdicts):
-        question = episode.trajectory.judge_turn(t, first=t == 0)
-        answer = JUDGE_ANSWER.format(verdict=verdict)
+    for t in steps:
+        question = episode.trajectory.judge_turn(t, first=t == steps[0])
+        answer = JUDGE_ANSWER.format(verdict=verdicts[t])
         messages.append({"role": "user", "content": question})
         messages.append({"role": "assistant", "content": answer, "loss": True})
     return messages
@@ -247,7 +246,7 @@ def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> s
     elif kind < 0.85:
         options = pool
     else:
-        options = episode.trajectory.actions
+        options = [action for action in episode.trajectory.actions if action != REVISE]
     return rng.choice(options or pool)
 
 
@@ -271,15 +270,15 @@ def general_data(
         pool: set[str] = set()
         for task in draw(tasks, count, rng):
             shown = demonstration(world, task)
-            pool.update(step.reply.removeprefix("Action: ") for step in shown.steps)
+            pool.update(shown.actions)
             demonstrations.append(encode(actor, shown.messages()))
         names = draw(tasks, count, rng)
         for task in tqdm(names, desc=f"judged episodes of {name}", leave=False, disable=None):
             dialogue = judged_episode(world, task, sorted(pool), rng)
             judged.append(encode(actor, dialogue))
     return [
-        Source(fitting(demonstrations), 1 - config.judge_share),
-        Source(fitting(judged), config.judge_share),
+        Source([example for example in demonstrations if example], 1 - config.judge_share),
+        Source([example for example in judged if example], config.judge_share),
     ]
 
 
@@ -349,11 +348,6 @@ class Source:
 
     examples: Sequence[Encoded | Preference]
     share: float
-
-
-def fitting(examples: Sequence[Encoded | None]) -> list[Encoded]:
-    """Return the examples that fit the context."""
-    return [example for example in examples if example is not None]
 
 
 def encode(actor: Actor, messages: Sequence[Message]) -> Encoded | None:
@@ -552,6 +546,22 @@ def preference(
     return dpo_loss(margins, references, dpo_beta), len(batch)
 
 
+def preference_batches(
+    pairs: Sequence[Preference], epochs: int, size: int, rng: random.Random
+) -> list[Batch]:
+    """Return `epochs` passes over the pairs, each in another order, `size` pairs a step.
+
+    So its authors train ETO: 32 pairs a step and three epochs, never hundreds of passes over few
+    pairs, which is another method and collapses.  A micro-batch is one pair.
+    """
+    batches = []
+    for _ in range(epochs):
+        order = rng.sample(pairs, len(pairs))
+        for first in range(0, len(order), size):
+            batches.append([[pair] for pair in order[first : first + size]])
+    return batches
+
+
 @torch.no_grad()
 def with_reference(actor: Actor, pairs: Sequence[Preference]) -> list[Preference]:
     """Return the pairs with the margins of the actor as it is now, who is their reference."""
@@ -646,7 +656,8 @@ class Run:
         self.general: list[Source] = []  # with --model there is none
         if not config.model:
             self.general = general_data(config, self.actor, self.worlds)
-        self.agent_data: list[Encoded] = []  # of all iterations so far
+        self.agent_data: dict[str, list[Encoded]] = {"revision": [], "good": []}  # so far
+        self.judged: dict[str, list[critique.Judged]] = {}  # of this iteration, by world
         self.data_figures = dict.fromkeys(self.worlds, NO_DATA)  # of this iteration's examples
         self.tokens = 0  # trained in this iteration
         self.rows: list[Row] = []
@@ -690,10 +701,10 @@ class Run:
         folder.write_lines(path, (mcts.to_record(tree) for tree in every_tree))
         return trees
 
-    def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> list[Any]:
+    def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> dict[str, list[Any]]:
         """Phase I: make what the method learns of the trees; return it encoded, of all worlds."""
         records = []
-        encoded = []
+        encoded: dict[str, list[Any]] = {"revision": [], "good": [], "preference": []}
         for name, world_trees in trees.items():
             if self.config.method == "bc":
                 continue
@@ -708,7 +719,7 @@ class Run:
                 if tokens is None:
                     counts["dropped_too_long"] += 1
                 else:
-                    encoded.append(tokens)
+                    encoded[example.kind].append(tokens)
         folder.write_lines(self.iteration_folder(iteration) / "data.jsonl", records)
         return encoded
 
@@ -727,18 +738,49 @@ class Run:
             return goods, {**NO_DATA, "counts": {}}
         revisions = critique.criticise(self.actor, trees, self.worlds[name], settings, rng)
         goods = critique.good_examples(trees, settings, rng)
+        self.judged[name] = revisions.judged
         return [*revisions.examples, *goods], revisions.figures()
 
-    def fine_tune(self, examples: list[Any], iteration: int) -> None:
+    def fine_tune(self, examples: dict[str, list[Any]], iteration: int) -> None:
         """Phase II: train on all agent data so far, mixed with general data; ETO on its pairs."""
         if self.config.method == "eto":
-            pairs = with_reference(self.actor, examples)
-            self.train_on([Source(pairs, 1.0)], iteration)
+            self.prefer(examples["preference"], iteration)
             return
-        self.agent_data += examples
-        eta = self.config.eta
-        general = [replace(source, share=(1 - eta) * source.share) for source in self.general]
-        self.train_on([Source(self.agent_data, eta), *general], iteration)
+        for kind, data in self.agent_data.items():
+            data += examples[kind]
+        rest = 1 - self.config.eta
+        general = [replace(source, share=rest * source.share) for source in self.general]
+        self.train_on([*self.agent_sources(), *general], iteration)
+
+    def agent_sources(self) -> list[Source]:
+        """Return revisions and good trajectories as sources that have eta of the mix together.
+
+        Ours: each kind has a share of its own, so that neither drowns the other; where there is but
+        one kind, it has all of it.
+        """
+        shares = {"revision": self.config.revision_share, "good": 1 - self.config.revision_share}
+        present = {kind: share for kind, share in shares.items() if self.agent_data[kind]}
+        total = sum(present.values()) or 1.0
+        sources = []
+        for kind, share in present.items():
+            sources.append(Source(self.agent_data[kind], self.config.eta * share / total))
+        return sources
+
+    def prefer(self, examples: Sequence[Preference], iteration: int) -> None:
+        """Train as ETO does: some epochs over the pairs of this iteration, at a rate of its own."""
+        pairs = with_reference(self.actor, examples)
+        rng = derive(self.config, iteration, "batches")
+        batches = preference_batches(pairs, self.config.dpo_epochs, self.config.dpo_pairs, rng)
+        self.tokens = 0
+        if batches:
+            self.tokens = fine_tune(
+                self.actor,
+                iter(batches),
+                steps=len(batches),
+                lr=self.config.dpo_lr,
+                objective=functools.partial(preference, dpo_beta=self.config.dpo_beta),
+                label=f"training, iteration {iteration}",
+            )
 
     def train_on(self, sources: Sequence[Source], iteration: int) -> None:
         """Train on a mix from the present weights, in iteration 0 for the warm-up."""
@@ -750,15 +792,11 @@ class Run:
             return
         seed = derive(config, iteration, "dropout").getrandbits(32)
         torch.manual_seed(seed)  # dropout knows no other generator
-        objective: Objective = imitation
-        if config.method == "eto" and iteration:
-            objective = functools.partial(preference, dpo_beta=config.dpo_beta)
         self.tokens = fine_tune(
             self.actor,
             draw_batches(mix, steps, config.batch_size, config.micro_batch),
             steps=steps,
             lr=config.lr if iteration else config.warmup_lr,
-            objective=objective,
             label=f"training, iteration {iteration}",
         )
 
@@ -771,13 +809,16 @@ class Run:
             of_exam = {"env": exam.name, "split": self.config.eval_split, "seed": self.config.seed}
             seconds = round(time.perf_counter() - self.started_at, 1)
             spent = {"trained_tokens": self.tokens, "seconds": seconds}
-            data_figures = self.data_figures[exam.name]
+            judged = self.judged.get(exam.name, [])
+            exact = critique.exact_as_used(judged, exam.make)
+            in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
+            data_figures = {**self.data_figures[exam.name], **in_use}
             rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})
             for played in self.trajectories:
                 result = {"task": played.task, "score": played.score, "steps": len(played.steps)}
                 self.episodes.append({**of_run, **of_exam, **result})
         if len(rows) > 1:
-            rows.append(average(rows))
+            rows.append(average(rows, ALIKE))
         self.rows += rows
         path = self.iteration_folder(iteration)
         folder.write_lines(path / "metrics.json", [{"rows": rows}])
@@ -800,6 +841,7 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
     device = pick_device(config.device)
     if config.model:
         actor = Actor.load(config.model, device, config.dtype, config.max_new_tokens)
+        actor.judge_tokens = config.judge_tokens
     else:
         actor = make_tiny_actor(config, worlds, device)
     if config.warmed:
@@ -808,6 +850,7 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
         if actor.tokenizer.get_vocab() != vocabulary:
             problem = f"knows other words; name a model of --env {config.env}"
             raise UserError(f"--warmed {config.warmed}: {problem}")
+    actor.judge_tokens = config.judge_tokens
     actor.model.to(getattr(torch, config.dtype))
     if config.lookback:  # words stay as drawn, so that what one name teaches holds for all
         actor.model.get_input_embeddings().requires_grad_(False)
@@ -817,6 +860,9 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
 # --- what a person reads
 
 
+# What the rows of one evaluation have in common, or what a mean of says nothing.
+ALIKE = ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds")
+
 COLUMNS = (  # scores and shares are times 100, as in the paper
     Column("iter", "iteration"),
     Column("score", "score", 100, 1),
@@ -825,22 +871,11 @@ COLUMNS = (  # scores and shares are times 100, as in the paper
     Column("loops", "loops", 100, 1),
     Column("rev.length", "revision_length", 1, 2),
     Column("judge exact", "first_error_exact", 100, 1),
+    Column("as used", "first_error_exact_used", 100, 1),
     Column("false alarms", "false_alarms", 100, 1),
     Column("executable", "executable_share", 100, 1),
     Column("seconds", "seconds"),
 )
-
-
-def average(rows: Sequence[Row]) -> Row:
-    """Return the row `average`: every figure's mean over the worlds that have it."""
-    alike = ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds")
-    combined = dict(rows[-1], env="average", tasks=sum(row["tasks"] for row in rows))
-    for name, value in combined.items():
-        if name in alike:
-            continue
-        numbers = [row[name] for row in rows if isinstance(row[name], int | float)]
-        combined[name] = None if isinstance(value, dict) else mean(numbers)
-    return combined
 
 
 def revised_episode(trajectories: Sequence[Trajectory]) -> str:
@@ -890,25 +925,9 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line; return the exit status.
-
-    A user's mistake is one sentence on standard error and status 2.
-    """
+    """Carry out one command line; return the exit status."""
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
-    try:
-        run(parse(arguments))
-        return 0
-    except UserError as error:
-        status = 2
-        message = str(error)
-    except OSError as error:  # a full disk, a folder that may not be written
-        status = 2
-        message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
-    except KeyboardInterrupt:
-        status = 130
-        message = "stopped; what was finished is in the folder of --out"
-    print(f"train.py: {message}", file=sys.stderr)
-    return status
+    return command_line.carry_out("train.py", lambda: run(parse(arguments)))
 
 
 if __name__ == "__main__":

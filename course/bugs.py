@@ -25,9 +25,10 @@ BUGS = {
         name="splice",
         old="learned=False",
         new="learned=True",
-        answer="The bad actions are learned.  The steps up to t' must be marked as not learned: the"
-        " agent is to see its error, not to make it.  The training loss looks as always, since"
-        " nothing in it tells good tokens from bad ones.",
+        answer="The bad actions are learned, all but idle ones and t' itself, which `learnable`"
+        " takes out again since the agent revises behind it.  The steps up to t' must be marked as"
+        " not learned: the agent is to see its error, not to make it.  The training loss looks as"
+        " always, since nothing in it tells good tokens from bad ones.",
     ),
     2: Bug(
         module="agent_r",
@@ -61,14 +62,11 @@ BUGS = {
     5: Bug(
         module="train",
         name="Run.fine_tune",
-        old="""\
-        general = [replace(source, share=(1 - eta) * source.share) for source in self.general]
-        self.train_on([Source(self.agent_data, eta), *general], iteration)""",
-        new="""\
-        general = [replace(source, share=eta * source.share) for source in self.general]
-        self.train_on([Source(self.agent_data, 1 - eta), *general], iteration)""",
-        answer="eta and 1 - eta have changed places: with the preset's 0.8, four examples of five"
-        " are general data, and the agent learns once more what the warm-up taught it.",
+        old="rest = 1 - self.config.eta",
+        new="rest = self.config.eta",
+        answer="General data weighs eta as well, not 1 - eta: whatever eta is, half of all examples"
+        " are general data, where the preset's 0.8 means one in five, and the agent spends its"
+        " steps on what the warm-up taught it already.",
     ),
     6: Bug(
         module="mcts",

@@ -96,7 +96,7 @@ EXERCISES = (
         "mcts.select",
         "walk down by UCT",
         "Phase I, selection",
-        "`uct`; what `expand` and `graft` leave",
+        "`uct`; what `expand`, `graft` and `finish` leave",
     ),
     Exercise(
         3,

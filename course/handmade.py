@@ -50,26 +50,44 @@ def hold(condition, message):
 # --- trees and trajectories
 
 
-def child(parent, action, *, visits=1, value_sum=0.0, score=0.0, done=False, expanded=False):
-    """Hang a new node below `parent`, by this action; `score` is the episode's score after it."""
-    step = Step(f"Action: {action}", action, f"after {action}.", score)
+def child(
+    parent,
+    action,
+    *,
+    thought="",
+    visits=1,
+    value_sum=0.0,
+    score=0.0,
+    done=False,
+    expanded=False,
+    finished=False,
+):
+    """Hang a new node below `parent`, by the reply that thinks `thought` and takes this action.
+
+    `score` is the episode's score after it.  The end of an episode is finished, as `graft` has it.
+    """
+    reply = f"Action: {action}"
+    if thought:
+        reply = f"Thought: {thought}\n{reply}"
+    step = Step(reply, action, f"after {action}.", score)
     node = Node(parent, step, done=done, expanded=expanded, visits=visits, value_sum=value_sum)
-    parent.children[action] = node
+    node.finished = finished or done
+    parent.children[reply] = node
     return node
 
 
 def below(node, *actions):
     """Return the node that these actions lead to from `node`; what is not there yet is added."""
     for action in actions:
-        node = node.children.get(action) or child(node, action)
+        node = node.children.get(f"Action: {action}") or child(node, action)
     return node
 
 
 def trajectory(task, *turns):
-    """Return a trajectory of turns (action, observation, score)."""
+    """Return a trajectory of turns (action, observation, score), or with their effect as well."""
     steps = []
-    for action, observation, score in turns:
-        steps.append(Step(f"Action: {action}", action, observation, score))
+    for action, observation, score, *effect in turns:
+        steps.append(Step(f"Action: {action}", action, observation, score, *effect))
     return Trajectory(task, "instruction", "start.", steps)
 
 

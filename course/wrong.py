@@ -30,10 +30,12 @@ UCT = """
 SELECT = """
     node = root
     while True:
-        if node.done or not node.expanded:
+        if not node.expanded:
             return node
         best, highest = None, None
         for child in node.children.values():
+            if child.finished:
+                continue
             score = uct(child.value_sum, child.visits, node.visits, c_uct)
             if best is None or score > highest:
                 best, highest = child, score
@@ -242,8 +244,27 @@ WRONG = {
         "visits of the child as the parent's": changed(SELECT, ("node.visits", "child.visits")),
         "visits of the root as the parent's": changed(SELECT, ("node.visits", "root.visits")),
         "ties to the last": changed(SELECT, ("score > highest", "score >= highest")),
-        "through the end of an episode": changed(
-            SELECT, ("node.done or not node.expanded", "not node.expanded")
+        "into finished children": changed(SELECT, ("child.finished", "False")),
+        "into finished children, to where nothing is left": changed(
+            SELECT, ("child.finished", "child.done")
+        ),
+        "ends of episodes alone passed over": changed(
+            SELECT,
+            ("child.finished", "child.done"),
+            ("node = best", "if best is None:\n            return node\n        node = best"),
+        ),
+        "up to a finished child": changed(
+            SELECT,
+            ("child.finished", "False"),
+            ("node = best", "if best.finished:\n            return node\n        node = best"),
+        ),
+        "a finished child is worth 0": changed(
+            SELECT,
+            ("            if child.finished:\n                continue\n", ""),
+            ("if best is None", "score *= not child.finished\n            if best is None"),
+        ),
+        "the first child that is not finished": changed(
+            SELECT, ("best is None or score > highest", "best is None")
         ),
         "children instead of expanded": changed(SELECT, ("not node.expanded", "not node.children")),
         "the root, however much is below it": changed(SELECT, ("node = root", "return root")),
@@ -320,6 +341,14 @@ WRONG = {
         "actions in common anywhere": """
             actions, others = ({node.step.action for node in leaf.path()} for leaf in (bad, good))
             return len(actions & others)
+        """,
+        "actions compared up to the first that differs": """
+            shared = 0
+            for a, b in zip(bad.path(), good.path()):
+                if a.step.action != b.step.action:
+                    break
+                shared += 1
+            return shared
         """,
         "the shorter path": "return min(len(bad.path()), len(good.path()))",
         "the parent of the bad leaf": "return len(bad.path()) - 1",
@@ -417,8 +446,16 @@ WRONG = {
             SPLICE, ("(good.steps[at])", "(replace(good.steps[at], learned=True))")
         ),
         "the good steps' marks made anew": changed(
-            SPLICE, ("(good.steps[at])", "(learnable(good).steps[at])")
+            SPLICE, ("(good.steps[at])", "(learnable(good, CritiqueSettings()).steps[at])")
         ),
+        "effects of the bad steps lost": changed(
+            SPLICE,
+            (
+                "replace(step, learned=False)",
+                "Step(step.reply, step.action, step.observation, step.score, learned=False)",
+            ),
+        ),
+        "learned in the place of the effect": changed(SPLICE, (", learned=True", ", True")),
         "marks from the root": changed(
             SPLICE,
             (

@@ -36,7 +36,11 @@ class Template:
             reason = "does not end every assistant turn with the same token"
             raise UserError(f"the model's chat template {reason}")
         self.end = self.to_user[0]
-        self.unspoken = [token for token in tokenizer.all_special_ids if token != self.end]
+        special = set(tokenizer.all_special_ids)
+        for token, added in tokenizer.added_tokens_decoder.items():
+            if added.special:  # also one that has no role of its own in the tokenizer
+                special.add(token)
+        self.unspoken = sorted(special - {self.end})
 
     def content(self, text: str) -> tuple[int, ...]:
         """Return the token ids of a turn's text.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine import UserError
@@ -69,3 +70,25 @@ def check_number(name: str, value: float, least: float, most: float) -> None:
         return
     ends = "on" if most == math.inf else f"to {most}"
     raise UserError(f"{flag(name)} {value}: must be a number from {least} {ends}")
+
+
+def carry_out(program: str, function: Callable[[], object]) -> int:
+    """Call a function; return the exit status of the program.
+
+    A user's mistake, and a file that cannot be written, is one sentence on standard error and
+    status 2.
+    """
+    try:
+        function()
+        return 0
+    except UserError as error:
+        status = 2
+        message = str(error)
+    except OSError as error:  # a full disk, a folder that may not be written
+        status = 2
+        message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+    except KeyboardInterrupt:
+        status = 130
+        message = "stopped; what was finished is in the folder of --out"
+    print(f"{program}: {message}", file=sys.stderr)
+    return status

@@ -119,13 +119,14 @@ class Dialogues:
         self._forward(ids, new.long())
 
     @torch.inference_mode()
-    def replies(self, sampling: Sampling = GREEDY) -> list[str]:
+    def replies(self, sampling: Sampling = GREEDY, limit: int = 0) -> list[str]:
         """Let the model speak in every row, to its end of turn or the limit; return the texts.
 
-        The end-of-turn token itself is left to the next turn, which begins with it; so every row
-        must be fed before the next replies.
+        `limit` is the number of tokens of a reply at most; 0 stands for the speaker's own.  The
+        end-of-turn token itself is left to the next turn, which begins with it; so every row must
+        be fed before the next replies.
         """
-        rows = self._speak(sampling, self.speaker.max_new_tokens)
+        rows = self._speak(sampling, limit or self.speaker.max_new_tokens)
         return [self.speaker.decode(tuple(row)) for row in rows]
 
     def select(self, rows: Sequence[int]) -> None:

@@ -32,3 +32,15 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str:
         cells = [f"{column.cell(row):>13}" for column in columns]
         lines.append(f"{row['env']:{width}}" + "".join(cells))
     return "\n".join(lines)
+
+
+def average(rows: Sequence[dict[str, Any]], alike: Sequence[str]) -> dict[str, Any]:
+    """Return the row `average` of several worlds: every figure's mean over the worlds that have it.
+
+    Fields named in `alike` are the last row's, but for `tasks`, which are added up.
+    """
+    combined = dict(rows[-1], env="average", tasks=sum(row["tasks"] for row in rows))
+    for name in combined.keys() - set(alike):
+        numbers = [row[name] for row in rows if isinstance(row[name], int | float)]
+        combined[name] = sum(numbers) / len(numbers) if numbers else None
+    return combined

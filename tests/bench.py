@@ -206,7 +206,7 @@ def sequential_search(actor, world, task, seconds):
                 episode = Episode(world, task, leaf.steps(), DEPTH)
                 episode.act(generated_reply(actor, episode))
                 step = episode.trajectory.steps[-1]
-                leaf.children.setdefault(step.action, mcts.Node(leaf, step, episode.done))
+                leaf.children.setdefault(step.reply, mcts.Node(leaf, step, episode.done))
                 if time.process_time() - start > seconds:
                     return root, time.process_time() - start
             leaf = mcts.select(leaf, SEARCH["c_uct"])
@@ -247,7 +247,7 @@ class Shape:
 def mean_shape(actor, trees, count):
     """Return the shape of a search, whose tokens and turns were counted."""
     openings = sum(len(actor.format.opening(tree_opening(tree))) for tree in trees)
-    simulations = len(trees) * SEARCH["simulations"]
+    simulations = sum(tree.root.visits for tree in trees)
     # Samples of expansions that are not played out: nothing is read for them.
     others = simulations * (SEARCH["branch"] - 1)
     turns = (count.turns - others) / simulations
@@ -338,7 +338,7 @@ class Duel:
             samplings[name, "sampled"] = sampling_of_a_search()
         self.replies = Dialogues.replies
 
-        def replies(dialogues, sampling):
+        def replies(dialogues, sampling, limit=0):
             self.ways.reverse()  # neither has always the colder memory
             for kind in ("greedy", "sampled"):
                 answers = []

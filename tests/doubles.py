@@ -43,6 +43,7 @@ class ScriptedActor:
     """
 
     max_new_tokens = 1
+    judge_tokens = 1
 
     def __init__(self, speak, max_length=10**9):
         self.speak = speak
@@ -72,7 +73,7 @@ class ScriptedDialogues:
         self.actor = actor
         self.rows = [list(row) for row in contexts]
 
-    def replies(self, sampling=GREEDY):
+    def replies(self, sampling=GREEDY, limit=0):
         before = [tuple(turns) for turns in self.rows]
         said = []
         for row, turns in enumerate(self.rows):
@@ -158,3 +159,15 @@ def grow(make_world, task, *ways):
         played = episode(make_world, task, *actions)
         backpropagate(graft(tree.root, played), played.trajectory.score)
     return tree
+
+
+def lesson_of(messages):
+    """A judge's dialogue: the actions of its log but revisions, and its (action, verdict) pairs."""
+    log = []
+    steps = []
+    for question, answer in zip(messages[::2], messages[1::2], strict=True):
+        *before, action = re.findall(r"Action: (.*)\nObservation:", question["content"])
+        assert not (before and log), "the first question alone has a log"
+        log = log or before
+        steps.append((action, answer["content"].split()[-1]))
+    return [action for action in log if action != "revise"], steps

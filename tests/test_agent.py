@@ -79,31 +79,50 @@ def test_the_action_is_what_stands_behind_the_last_label_to_the_end_of_its_line(
         ("  Judgment: Good  ", "Good"),
         ("Judgment: Good\nJudgment: Bad", "Bad"),
         ("Judgment: Bad\nJudgment: Good", "Good"),
-        # all that follows is not the verifier's format, so nobody knows
-        ("Judgment: Bad\nI hope this helps.", "Uncertain"),
+        # dressed as models dress it
+        ("Judgment: Bad\nI hope this helps.", "Bad"),
+        ("Therefore, Judgment: Bad", "Bad"),
+        ("Judgement: bad.", "Bad"),
+        ("**Judgment: Bad**", "Bad"),
+        ("**Judgment:** Bad", "Bad"),
+        ("**Judgement**: *Good*", "Good"),
+        ("## Judgment: __Uncertain__", "Uncertain"),
+        ('Judgment: "Bad"', "Bad"),
+        ("Judgment: `Good`.", "Good"),
+        ("My judgment is Bad.", "Bad"),
+        ("Judgment: Bad, as it is a loop.", "Bad"),
+        ("judgment :\nBad", "Bad"),
+        ("Judgment: good\nOn second thought, Judgment: bad", "Bad"),
+        ("Judgment: Good, Bad or Uncertain?\nJudgment: Bad", "Bad"),
+        ("Judgment: Bad\nThis is not good.", "Bad"),
+        # no judgement, so nobody knows
+        ("Judgment: Good, Bad or Uncertain", "Uncertain"),
+        ("Judgment: **Good** / **Bad** / **Uncertain**", "Uncertain"),
+        ("Judgment: not bad", "Uncertain"),
+        ("this is not bad", "Uncertain"),
         ("Judgment: not good", "Uncertain"),
         ("Judgment: Not Good", "Uncertain"),
-        ("Judgment: good", "Uncertain"),
-        ("judgment: Good", "Uncertain"),
-        ("Judgment: BAD", "Uncertain"),
-        ("Judgment:Bad", "Uncertain"),
+        ("Judgment: good", "Good"),
+        ("judgment: Good", "Good"),
+        ("Judgment: BAD", "Bad"),
+        ("Judgment:Bad", "Bad"),
         ("Judgment: Good or Bad", "Uncertain"),
-        ("Judgment: Good because it helps", "Uncertain"),
-        ("My Judgment: Bad", "Uncertain"),
+        ("Judgment: Good because it helps", "Good"),
+        ("My Judgment: Bad", "Bad"),
         ("The action is Good", "Uncertain"),
         ("Good", "Uncertain"),
         ("Judgment:", "Uncertain"),
         ("Judgment: Badly", "Uncertain"),
-        ("Judgment: Good!", "Uncertain"),
+        ("Judgment: Good!", "Good"),
         ("", "Uncertain"),
         ("\n \n", "Uncertain"),
         ("<|im_end|>", "Uncertain"),
-        ("\x00Judgment: Bad", "Uncertain"),
+        ("\x00Judgment: Bad", "Bad"),
         ("Bad " * 10_000, "Uncertain"),
     ],
     ids=lambda text: ascii(text)[:40],
 )
-def test_the_verdict_is_read_strictly_from_the_last_line(reply, verdict):
+def test_the_verdict_is_the_last_judgement_however_it_is_dressed(reply, verdict):
     assert parse_verdict(reply) == verdict
 
 
@@ -248,7 +267,8 @@ def test_before_the_first_step_the_dialogue_is_the_opening_alone():
 def test_the_first_question_of_the_judge_tells_task_and_log_and_later_ones_only_what_is_new():
     trajectory = trajectory_of(Corridor, "test-0", "left", "right", "stay")
     assert trajectory.judge_turn(1) == (
-        "Judge each action: reasons first, last line Judgment: Good, Bad or Uncertain.\n"
+        "Judge each action. Good: it greatly helps the task. Bad: it greatly harms it. "
+        "Uncertain: all else. Reasons first, last line Judgment: and one of the three.\n"
         "Task: reach place 4 (test-0).\nplace 2.\n"
         "Log: Action: left\nObservation: place 1.\n"
         "Action: right\nObservation: place 2."

@@ -18,7 +18,7 @@ from crafting import INSTALLED, both, say, small, some_tasks, split_goals, wande
 
 import envs
 from engine import UserError
-from envs import SPLITS, first_error, make_world
+from envs import ANSWERED, CHANGED, REFUSED, SPLITS, first_error, make_world
 from worlds.craft import Craft, Recipe, errands
 from worlds.recipes import Book, TaggedRecipe
 
@@ -42,9 +42,28 @@ def test_a_worked_episode_reads_like_the_benchmark():
     }  # what is used up is gone, what is left over stays
     assert (env.score, env.done) == (0.0, False)
     result = env.step("craft 3 sign using 6 oak planks, 1 stick")
-    assert result == ("Crafted 3 sign", 1.0, True, False, {"score": 1.0})
+    assert result == ("Crafted 3 sign", 1.0, True, False, {"score": 1.0, "effect": CHANGED})
     assert env.inventory == {"stick": 3, "sign": 3}
     assert env.expert() == []
+
+
+def test_crafting_the_same_thing_twice_is_progress_and_asking_for_what_one_has_is_not():
+    env = small()
+    crafting = "craft 4 oak planks using 1 oak logs"
+    actions = {
+        "inventory": ANSWERED,
+        "get 2 oak logs": CHANGED,
+        "get 1 oak logs": ANSWERED,  # one has that much of it
+        "get 9 oak logs": CHANGED,
+        "get 1 sign": REFUSED,
+        "dance": REFUSED,
+        "craft 1 lamp using 3 wax": REFUSED,
+    }
+    for action, effect in actions.items():
+        assert env.step(action)[-1]["effect"] == effect, action
+    told = [env.step(crafting) for _ in range(2)]
+    assert told[0][0] == told[1][0] == "Crafted 4 oak planks"
+    assert [info["effect"] for *_, info in told] == [CHANGED] * 2
 
 
 @pytest.mark.parametrize("thing", ["stick", "oak planks", "sign", "planks"])

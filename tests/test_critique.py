@@ -11,20 +11,24 @@ from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_act
 import critique
 import envs
 import mcts
-from agent_r import REVISE, Episode, Start, Step, Trajectory, parse_action
+from agent_r import REVISE, Episode, Start, Step, Trajectory, parse_action, play
 from critique import (
     CRITICS,
+    IDLE,
     REVISION_THOUGHTS,
     CritiqueSettings,
     Example,
+    Judged,
     Pair,
     Revisions,
     criticise,
     errors_by_critic,
+    exact_as_used,
     execute,
     failed_prefixes,
     find_first_errors,
     good_examples,
+    idle_steps,
     judge_figures,
     learnable,
     pair_leaves,
@@ -34,8 +38,8 @@ from critique import (
     transition_point,
     verified_splice,
 )
-from engine.dialogues import Sampling
-from envs import Lab
+from engine.dialogues import Dialogues, Sampling
+from envs import ANSWERED, CHANGED, REFUSED, Lab
 from mcts import Node, SearchSettings, Tree
 from worlds.craft import Craft
 from worlds.shop import Shop
@@ -45,12 +49,13 @@ from worlds.shop import Shop
 CUP = "cup-pantry-hall-0"
 SOLVED = ["go garden", "take cup", "go pantry", "put cup"]
 BROKEN = ["go kitchen", "take lamp", "put lamp"]
+SETTINGS = CritiqueSettings(alpha=0.5, beta=0.2, pairs=4)
 
 
 def leaf_of(tree, *actions):
     node = tree.root
     for action in actions:
-        node = node.children[action]
+        node = node.children[f"Action: {action}"]
     return node
 
 
@@ -71,7 +76,7 @@ def scored_tree(*scores):
     root = Node(expanded=True)
     for place, score in enumerate(scores):
         step = Step(f"Action: {place}", str(place), "", score)
-        root.children[str(place)] = Node(root, step, done=True, visits=1)
+        root.children[step.reply] = Node(root, step, done=True, visits=1)
     return Tree("task", "instruction", "observation", root)
 
 
@@ -167,11 +172,74 @@ def test_an_episode_that_never_began_has_no_pairs():
 )
 def test_every_action_is_learned_but_those_that_the_agent_took_back(actions, learned):
     trajectory = episode(Corridor, "test-0", *actions.split()).trajectory
-    marked = learnable(trajectory)
+    marked = learnable(trajectory, SETTINGS)
     assert [step.learned for step in marked.steps] == learned
     assert [message["loss"] for message in marked.messages()[1::2]] == learned
     assert marked.actions == trajectory.actions
     assert all(step.learned for step in trajectory.steps), "the one given stays as it was"
+
+
+def marked_actions(make_world, task, *actions, idle="context"):
+    """The actions of an episode that are learned, as (place, action)."""
+    trajectory = episode(make_world, task, *actions).trajectory
+    steps = learnable(trajectory, replace(SETTINGS, idle=idle)).steps
+    return [(t, step.action) for t, step in enumerate(steps) if step.learned]
+
+
+def all_but(actions, *places):
+    return [(t, action) for t, action in enumerate(actions) if t not in places]
+
+
+@pytest.mark.parametrize(
+    ("make_world", "task", "actions", "idle"),
+    [
+        (Lab, CUP, ["dance", *SOLVED], [0]),  # refused, though for the first time
+        (Lab, CUP, ["take cup", "no such door", *SOLVED], [0, 1]),
+        # An empty room seen before, from another one.
+        (Lab, CUP, ["go kitchen", "go office", "go kitchen", *SOLVED], [2]),
+        # On the landing, a corridor, one is again and again.
+        (Lab, "coin-hall-hall-0", ["go landing", "go attic", "go landing", "go study"], []),
+        # With the thing in hand a room is on the way.
+        (Lab, CUP, ["go kitchen", "go garden", "take cup", "go kitchen", "go pantry"], []),
+        # What a world that is silent answers twice.
+        (Corridor, "test-0", ["left", "right", "left", "right"], [2, 3]),
+        (Corridor, "test-0", ["left", "revise", "right", "revise", "stay"], [0, 2]),
+    ],
+)
+def test_idle_steps_are_context_and_all_else_is_learned(make_world, task, actions, idle):
+    assert marked_actions(make_world, task, *actions) == all_but(actions, *idle)
+
+
+def test_with_idle_learned_only_what_was_taken_back_is_context():
+    actions = ["dance", "go kitchen", "go office", "go kitchen", "revise", *SOLVED]
+    assert marked_actions(Lab, CUP, *actions) == all_but(actions, 0, 3)
+    assert marked_actions(Lab, CUP, *actions, idle="learned") == all_but(actions, 3)
+
+
+def test_a_turn_without_an_action_is_idle_and_a_revision_never():
+    played = Episode(Lab(), CUP)
+    for reply in ("i do not know.", "Action: revise", "Action: revise", "Action: go garden"):
+        played.act(reply)
+    assert idle_steps(played.trajectory) == [True, False, False, False]
+
+
+def test_a_repeat_is_idle_unless_the_world_says_that_it_changed_something():
+    def steps(effect):
+        return [Step("Action: get", "get", "got.", 0.0, effect)] * 3
+
+    for effect, idle in [(CHANGED, False), (ANSWERED, True), ("", True)]:
+        assert idle_steps(Trajectory("", "", "", steps(effect))) == [False, idle, idle]
+    assert idle_steps(Trajectory("", "", "", steps(REFUSED))) == [True] * 3
+    others = [replace(step, observation=f"{t}") for t, step in enumerate(steps(ANSWERED))]
+    assert idle_steps(Trajectory("", "", "", others)) == [False] * 3
+
+
+def test_what_was_unlearned_before_stays_so():
+    trajectory = trajectory_of(CUP, *SOLVED)
+    trajectory.steps[1].learned = False
+    for idle in IDLE:
+        marked = learnable(trajectory, replace(SETTINGS, idle=idle))
+        assert [step.learned for step in marked.steps] == [True, False, True, True]
 
 
 # --- the first error
@@ -289,6 +357,34 @@ def test_a_trajectory_is_judged_no_further_than_its_context_holds():
     assert find_first_errors(ScriptedActor(speak, max_length=1), [trajectory], [0]) == [None]
 
 
+def test_the_judges_answers_take_room_by_its_own_limit():
+    trajectory = trajectory_of(CUP, *["go kitchen", "go office"] * 4)
+    actor = ScriptedActor(lambda turns, copy, luck: "Judgment: Good", max_length=20)
+    assert len(critique.ask(actor, trajectory, 0)) == 8
+    actor.judge_tokens = 4
+    assert len(critique.ask(actor, trajectory, 0)) == 4, "a question and an answer are five"
+    actor.max_new_tokens = 100
+    assert len(critique.ask(actor, trajectory, 0)) == 4
+
+
+def test_judge_tokens_limit_the_judge_alone(monkeypatch):
+    limits = []
+    speak = Dialogues._speak
+
+    def record(dialogues, sampling, limit):
+        limits.append(limit)
+        return speak(dialogues, sampling, 1)
+
+    monkeypatch.setattr(Dialogues, "_speak", record)
+    actor = tiny_actor(max_new_tokens=5)
+    actor.judge_tokens = 3
+    find_first_errors(actor, [trajectory_of(CUP, *BROKEN)], [0])
+    assert set(limits) == {3}
+    limits.clear()
+    play(actor, Lab, [Start(CUP)], batch_size=1, label="")
+    assert set(limits) == {5}
+
+
 def test_judging_nothing_finds_nothing():
     actor, _ = judge(1.0)
     assert find_first_errors(actor, [], []) == []
@@ -353,13 +449,13 @@ def test_bad_actions_are_never_learned_and_thought_and_good_actions_always(error
 
 
 def test_a_step_that_the_good_episode_took_back_itself_is_not_learned():
-    good = learnable(trajectory_of(CUP, "go garden", "go office", "revise", *SOLVED))
+    good = learnable(trajectory_of(CUP, "go garden", "go office", "revise", *SOLVED), SETTINGS)
     revision = splice(trajectory_of(CUP, *BROKEN), good, 0, 1, "hm.")
     assert unlearned_actions(revision) == ["go kitchen", "take lamp", "go office"]
 
 
 def test_the_revision_turn_is_learned_even_if_the_good_actions_begin_with_another():
-    good = learnable(trajectory_of(CUP, "revise", *SOLVED))
+    good = learnable(trajectory_of(CUP, "revise", *SOLVED), SETTINGS)
     revision = splice(trajectory_of(CUP, *BROKEN), good, 0, 0, "hm.")
     assert revision.steps[1].reply == "Thought: hm.\nAction: revise"
     assert revision.steps[1].learned
@@ -382,7 +478,7 @@ def test_what_is_trained_of_a_revision_is_the_thought_and_what_follows():
 
 def test_what_a_step_knows_of_its_learning_comes_through_splice_replay_messages_and_labels():
     actor = tiny_actor()
-    good = learnable(trajectory_of(CUP, "go garden", "go office", "revise", *SOLVED))
+    good = learnable(trajectory_of(CUP, "go garden", "go office", "revise", *SOLVED), SETTINGS)
     revision = splice(trajectory_of(CUP, *BROKEN), good, 0, 1, "that was wrong.")
     actions = ["go kitchen", "take lamp", "revise", "go garden", "go office", "revise", *SOLVED]
     learned = [False, False, True, True, False, True, True, True, True, True]
@@ -492,7 +588,6 @@ def scripted_trees(count=12):
 
 
 TREES = scripted_trees()
-SETTINGS = CritiqueSettings(alpha=0.5, beta=0.2, pairs=4)
 SPLICES = pytest.mark.parametrize("splice_kind", ["paper", "verified"])
 
 
@@ -564,13 +659,20 @@ def test_every_example_has_a_flag_on_each_assistant_turn_and_says_where_it_came_
         assert record["score"] >= 0.5
 
 
-def test_every_good_example_is_an_episode_of_which_all_is_learned():
+def test_every_good_example_is_an_episode_of_which_all_is_learned_but_idle_steps():
+    settings = replace(SETTINGS, idle="learned")
+    for record in dataset(settings)[0]:
+        if record["kind"] == "good":
+            assert all(message["loss"] for message in record["messages"][1::2])
     records, _ = dataset(SETTINGS)
     good = [record for record in records if record["kind"] == "good"]
     assert good
     for record in good:
-        assert all(message["loss"] for message in record["messages"][1::2])
-        assert trajectory_of(record["task"], *actions_of(record)).score == record["score"]
+        steps = [Step(reply, "", "", 0.0) for reply in replies_of(record)]
+        played = Episode(Lab(), record["task"], steps).trajectory
+        learned = [message["loss"] for message in record["messages"][1::2]]
+        assert learned == [not idle for idle in idle_steps(played)]
+        assert played.score == record["score"]
         assert record.keys() == {"messages", "kind", "task", "iteration", "score"}
 
 
@@ -578,6 +680,7 @@ def test_every_revision_shows_its_error_and_learns_the_change_of_mind():
     records, _ = dataset(SETTINGS)
     revisions = [record for record in records if record["kind"] == "revision"]
     assert revisions
+    shares = []
     for record in revisions:
         error = record["error"]
         actions = actions_of(record)
@@ -585,10 +688,16 @@ def test_every_revision_shows_its_error_and_learns_the_change_of_mind():
         assert not any(learned[: error + 1]), "what was bad is context"
         assert learned[error + 1], "the change of mind is learned"
         assert actions[error + 1] == "revise"
+        steps = [Step(reply, "", "", 0.0) for reply in replies_of(record)]
+        idle = idle_steps(Episode(Lab(), record["task"], steps).trajectory)
         for t in range(error + 2, len(actions)):
             taken_back = actions[t + 1 : t + 2] == ["revise"]
             chained = "revise" in actions[t:]  # a second failure spliced in is context as well
-            assert learned[t] is not taken_back or chained
+            if taken_back or idle[t]:
+                assert not learned[t]
+            elif not chained:  # what was idle in the good episode stays context
+                shares.append(learned[t])
+    assert sum(shares) > 0.9 * len(shares) > 0
 
 
 def test_every_verified_revision_is_what_the_world_answers_and_holds_its_score():
@@ -768,7 +877,7 @@ def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_wo
     for tree in trees:
         assert tree.leaves()[0].step.score < 1.0
         won = Step("Action: won", "won", "done.", 1.0)
-        tree.root.children["won"] = Node(tree.root, won, done=True, visits=1)
+        tree.root.children[won.reply] = Node(tree.root, won, done=True, visits=1)
     for kind in ("paper", "verified"):
         settings = CritiqueSettings(alpha=1.0, beta=0.2, pairs=4, splice=kind)
         revisions = criticise(actor, trees, make_world, settings, random.Random(0))
@@ -818,7 +927,8 @@ def test_each_other_critic_finds_the_error_in_its_own_way():
     truth = errors("truth", (LONG, 0), (BROKEN, 0))
     assert truth == [0, 0], "the cup is in the garden: go kitchen is wrong"
     truth = errors("truth", (LONG, 1), (BROKEN, 1))
-    assert truth == [None, None], "an error of the shared steps is no t'"
+    assert truth == [2, 1], "an error of the shared steps is no t', but the next one is"
+    assert errors("truth", (["go kitchen", "go garden"], 1)) == [None]
     draws = Counter(errors("random", (LONG, 1))[0] for _ in range(400))
     assert set(draws) == {1, 2, 3, 4}
     assert min(draws.values()) > 60
@@ -1015,3 +1125,41 @@ def test_marks_that_nothing_could_earn_are_none():
 def test_truth_and_findings_of_different_length_are_refused():
     with pytest.raises(ValueError, match="zip"):
         judge_figures([1], [])
+
+
+# --- the judge as it is used
+
+
+def test_the_share_of_first_errors_named_as_used_by_hand():
+    long = trajectory_of(CUP, *LONG)  # wrong at 0, right at 1, wrong from 2 on
+    right = trajectory_of(CUP, "go kitchen", *SOLVED)  # right from 1 on
+    cases = [
+        (Judged(long, 0, 0), True),
+        (Judged(long, 1, 2), True),
+        (Judged(long, 1, 0), False),  # before it was asked
+        (Judged(long, 1, None), False),  # none found
+        (Judged(long, 3, 4), False),
+        (Judged(long, 3, 3), True),
+        (Judged(right, 1, None), True),
+        (Judged(right, 1, 2), False),  # an error where none is
+    ]
+    for case, expected in cases:
+        assert exact_as_used([case], Lab) == float(expected)
+    assert exact_as_used([case for case, _ in cases], Lab) == 0.5
+    assert exact_as_used([], Lab) is None
+    silent = episode(Corridor, "test-0", "left", "left").trajectory
+    assert exact_as_used([Judged(silent, 0, 0)], Corridor) is None
+
+
+def test_every_pair_is_remembered_as_it_was_judged():
+    revisions = revisions_of(SETTINGS, actor=ScriptedActor(lab_player))
+    found = [case for case in revisions.judged if case.error is not None]
+    missed = len(revisions.judged) - len(found)
+    assert missed == revisions.without_error > 0
+    assert len(found) == len(revisions.examples) + revisions.not_executable
+    rng = random.Random(0)
+    pairs = [pair for tree in TREES for pair in pair_leaves(tree, SETTINGS, rng)]
+    for pair, case in zip(pairs, revisions.judged, strict=True):
+        assert case.trajectory == pair.tree.trajectory(pair.bad)
+        assert case.start == pair.shared
+        assert case.error is None or case.error >= case.start

@@ -16,7 +16,18 @@ from doubles import Corridor
 
 import envs
 from engine import UserError
-from envs import SPLITS, WORLD_MODULES, Lab, World, distance, first_error, make_world
+from envs import (
+    ANSWERED,
+    CHANGED,
+    REFUSED,
+    SPLITS,
+    WORLD_MODULES,
+    Lab,
+    World,
+    distance,
+    first_error,
+    make_world,
+)
 
 # Derived from the description of the house alone: downstairs all rooms open into each other,
 # upstairs each opens onto the landing, and stairs lead from the hall to the landing.
@@ -71,8 +82,9 @@ def test_reset_and_step_have_gymnasiums_shape():
         "place 2.",
         {"instruction": "reach place 4 (test-0).", "score": 0.0},
     )
-    assert world.step("right") == ("place 3.", 0.0, False, False, {"score": 0.0})
-    assert world.step("right") == ("place 4.", 1.0, True, False, {"score": 1.0})
+    silent = {"effect": ""}
+    assert world.step("right") == ("place 3.", 0.0, False, False, {"score": 0.0, **silent})
+    assert world.step("right") == ("place 4.", 1.0, True, False, {"score": 1.0, **silent})
 
 
 def test_an_episode_is_truncated_at_the_step_limit_and_not_before():
@@ -251,7 +263,7 @@ def test_a_wrong_put_is_fatal(actions, final):
         -before,
         True,
         False,
-        {"score": 0.0},
+        {"score": 0.0, "effect": CHANGED},
     )
     assert world.expert() is None
 
@@ -450,7 +462,8 @@ def test_whatever_a_model_writes_is_answered_in_a_few_words_and_costs_a_step(act
     world = lab("cup-pantry-hall-0")
     said, reward, terminated, truncated, info = world.step(action)
     assert 0 < len(said) < 40
-    assert (reward, terminated, truncated, info) == (0.0, False, False, {"score": 0.0})
+    assert (reward, terminated, truncated) == (0.0, False, False)
+    assert info == {"score": 0.0, "effect": REFUSED}
     assert (world.room, world.held, world._steps) == ("hall", set(), 1)
     for _ in range(world.step_limit - 2):
         world.step(action)
@@ -539,6 +552,47 @@ def test_the_world_is_reset_before_the_first_error_is_looked_for():
     world = lab("lamp-attic-study-77", "go landing")
     assert first_error(world, "cup-pantry-hall-0", ["go garden", "go garden"]) == 1
     assert (world.thing, world.room) == ("cup", "garden")
+
+
+@pytest.mark.parametrize(("start", "error"), [(0, 0), (1, 2), (2, 2), (3, 3), (4, None), (9, None)])
+def test_errors_before_the_step_that_is_asked_from_do_not_count(start, error):
+    actions = ["go kitchen", "go garden", "go office", "dance", "go garden", "revise", "take cup"]
+    assert first_error(Lab(), "cup-pantry-hall-0", actions, start) == error
+
+
+def effects(world, *actions):
+    return [world.step(action)[-1]["effect"] for action in actions]
+
+
+def test_lab_tells_what_changed_what_was_only_answered_and_what_was_refused():
+    world = lab("cup-pantry-hall-0")
+    assert effects(world, "dance", "take cup", "go attic", "put cup") == [REFUSED] * 4
+    assert effects(world, "go kitchen", "take lamp", "go office") == [CHANGED] * 3
+    assert effects(world, "go kitchen", "go kitchen") == [ANSWERED] * 2, "nothing wanted lies there"
+    assert effects(world, "go garden", "go office", "go garden") == [CHANGED, ANSWERED, CHANGED]
+    assert effects(world, "take cup", "go garden", "go kitchen", "go pantry") == [CHANGED] * 4
+    assert effects(world, "put cup") == [CHANGED]
+
+
+def test_walking_back_through_hall_and_landing_changes_something_and_a_new_task_has_seen_nothing():
+    world = lab("coin-hall-hall-0")
+    way = ["go landing", "go attic", "go landing", "go hall", "go landing", "go bedroom"]
+    assert effects(world, *way) == [CHANGED] * 6
+    assert effects(world, "go landing", "go attic") == [CHANGED, ANSWERED]
+    world.reset(options={"task": "coin-hall-hall-0"})
+    assert effects(world, "go landing", "go attic") == [CHANGED] * 2
+
+
+def test_a_world_that_says_nothing_of_an_action_does_not_repeat_what_it_said_of_the_last():
+    class Once(Corridor):
+        def act(self, action):
+            if action == "left":
+                self.effect = REFUSED
+            return super().act(action)
+
+    world = Once()
+    world.reset(options={"task": "test-0"})
+    assert effects(world, "left", "right") == [REFUSED, ""]
 
 
 def test_walking_through_the_hall_is_no_error_where_the_way_leads_through_it():

@@ -11,10 +11,11 @@ import torch
 from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_actor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+import mcts
 from agent_r import NO_ACTION, Actor, Episode, Step
 from engine.dialogues import Sampling
 from engine.tiny import TinyShape, word_tokenizer
-from envs import Lab
+from envs import Lab, World
 from mcts import (
     Node,
     SearchSettings,
@@ -60,6 +61,13 @@ def path_of(node):
     return tuple(step.action for step in node.steps())
 
 
+def below(node, *actions):
+    """The node that these actions, said without a thought, lead to."""
+    for action in actions:
+        node = node.children[f"Action: {action}"]
+    return node
+
+
 # --- UCT and selection
 
 
@@ -81,7 +89,7 @@ def family(*children):
     root = Node(expanded=True)
     for number, (visits, value_sum) in enumerate(children):
         step = Step(f"Action: {number}", str(number), "", 0.0)
-        root.children[str(number)] = Node(root, step, visits=visits, value_sum=value_sum)
+        root.children[step.reply] = Node(root, step, visits=visits, value_sum=value_sum)
         root.visits += visits
     return root
 
@@ -105,52 +113,92 @@ def test_ties_go_to_the_child_sampled_first():
     assert choice(family((2, 2.0), (0, 0.0), (0, 0.0)), c_uct=1.0) == "1"
 
 
-def test_select_stops_at_a_node_not_expanded_and_at_the_end_of_an_episode():
+def test_select_stops_at_a_node_not_expanded():
     root = Node()
     assert select(root, 1.0) is root, "a root never expanded is where the first simulation begins"
     root = family((2, 2.0), (1, 0.0))
-    best = root.children["0"]
+    best = below(root, "0")
     # Hung below by a rollout, never expanded.
-    best.children["on"] = Node(best, Step("", "on", "", 1.0), visits=1)
+    best.children["on"] = Node(best, Step("on", "on", "", 1.0), visits=1)
     assert select(root, 0.0) is best
     best.expanded = True
     assert select(root, 0.0) is best.children["on"]
-    best.done = True
-    assert select(root, 0.0) is best
+
+
+def test_select_passes_over_what_is_finished_however_much_it_is_worth():
+    root = family((9, 9.0), (9, 1.0), (9, 2.0), (0, 0.0))
+    below(root, "0").finished = True
+    below(root, "3").finished = True
+    assert choice(root, c_uct=0.0) == "2"
+    below(root, "2").finished = True
+    assert choice(root, c_uct=0.0) == "1"
 
 
 # --- expansion, and what a rollout leaves behind
 
 
-def test_replies_of_the_same_action_are_one_child_and_the_first_reply_stands():
+def test_the_same_reply_is_one_child_and_another_thought_another():
     node = Node()
     thoughtful = "Thought: no.\nAction: right"
-    replies = ["Action: left", thoughtful, "Action:  right ", "i am lost", ""]
-    assert expand(node, replies) == 0
+    other = "Thought: yes.\nAction: right"
+    assert expand(node, [thoughtful, "Action: left", other, thoughtful, "i am lost", ""]) == 0
     assert node.expanded
-    assert [(action, child.step.reply) for action, child in node.children.items()] == [
-        ("left", "Action: left"),
-        ("right", thoughtful),
-        ("", "i am lost"),
+    assert [(reply, child.step.action) for reply, child in node.children.items()] == [
+        (thoughtful, "right"),
+        ("Action: left", "left"),
+        (other, "right"),
+        ("i am lost", ""),
+        ("", ""),
     ]
+    assert all(child.step.reply == reply for reply, child in node.children.items())
     assert all(child.parent is node and child.visits == 0 for child in node.children.values())
 
 
-def test_the_first_reply_whose_child_was_never_visited_is_played():
+def test_a_trajectory_holds_the_thought_that_was_played():
+    def speak(turns, copy, luck):
+        return f"Thought: {len(turns)}, {copy}.\nAction: {'left' if copy == 1 else 'right'}"
+
+    (tree,) = grow_trees(speak, simulations=12, branch=3)
+    check(tree, 12, Corridor)
+    assert [child.step.action for child in tree.root.children.values()] == [
+        "right",
+        "left",
+        "right",
+    ]
+    assert len(tree.root.children) == 3
+    played = {tuple(step.reply for step in leaf.steps()) for leaf in tree.leaves()}
+    assert len(played) == len(tree.leaves())
+    assert {replies[0] for replies in played} == set(tree.root.children)
+    for leaf in tree.leaves():
+        for node, step in zip(leaf.path(), tree.trajectory(leaf).steps, strict=True):
+            assert node.parent.children[step.reply] is node
+
+
+def known(action, *, finished=False):
+    """A node one of whose children was visited."""
     node = Node()
-    known = Step("Action: left", "left", "place 1.", 0.0)
-    node.children["left"] = Node(node, known, visits=1)
+    step = Step(f"Action: {action}", action, "place 1.", 0.0)
+    node.children[step.reply] = Node(node, step, visits=1, finished=finished)
+    return node
+
+
+def test_the_first_reply_whose_child_was_never_visited_is_played():
+    node = known("left")
     assert expand(node, ["Action: left", "Action: left", "Action: right", "Action: stay"]) == 2
-    assert list(node.children) == ["left", "right", "stay"]
-    observation = node.children["left"].step.observation
+    assert [child.step.action for child in node.children.values()] == ["left", "right", "stay"]
+    observation = below(node, "left").step.observation
     assert observation == "place 1.", "what is known of a child must not be forgotten"
 
 
-def test_if_every_reply_leads_where_one_has_been_the_first_is_played():
-    node = Node()
-    known = Step("Action: left", "left", "place 1.", 0.0)
-    node.children["left"] = Node(node, known, visits=1)
-    assert expand(node, ["Action: left", "Action: left"]) == 0
+def test_if_every_reply_leads_where_one_has_been_the_first_that_is_not_finished_is_played():
+    assert expand(known("left"), ["Action: left", "Action: left"]) == 0
+    node = known("left", finished=True)
+    node.children["Action: right"] = Node(node, Step("Action: right", "right", "", 0.0), visits=1)
+    assert expand(node, ["Action: left", "Action: right"]) == 1
+
+
+def test_if_every_reply_leads_where_all_is_known_none_is_played():
+    assert expand(known("left", finished=True), ["Action: left", "Action: left"]) is None
 
 
 def test_graft_hangs_the_steps_beyond_the_node_below_it_and_ends_there():
@@ -173,7 +221,7 @@ def test_graft_hangs_the_steps_beyond_the_node_below_it_and_ends_there():
 
 def test_graft_below_an_inner_node_takes_only_the_steps_beyond_it():
     tree = grow(Corridor, "test-0", ["right", "right"])
-    inner = tree.root.children["right"]
+    inner = below(tree.root, "right")
     leaf = graft(inner, episode(Corridor, "test-0", "right", "left", "right", "right"))
     assert leaf.path()[0] is inner
     assert [node.step.action for node in leaf.path()] == ["right", "left", "right", "right"]
@@ -182,28 +230,28 @@ def test_graft_below_an_inner_node_takes_only_the_steps_beyond_it():
 def test_graft_tells_a_sampled_child_what_the_world_answered_and_leaves_known_ones_alone():
     root = Node()
     expand(root, ["Action: right"])
-    assert root.children["right"].step.observation == ""
+    assert below(root, "right").step.observation == ""
     backpropagate(graft(root, episode(Corridor, "test-0", "right", "right")), 1.0)
-    known = root.children["right"].step
-    assert known.observation == "place 3."
+    step = below(root, "right").step
+    assert step.observation == "place 3."
     graft(root, episode(Corridor, "test-0", "right", "left"))
-    assert root.children["right"].step is known
+    assert below(root, "right").step is step
 
 
 def test_graft_at_a_sampled_child_chosen_only_later_tells_it_what_the_world_answered():
     root = Node()
     expand(root, ["Action: left", "Action: right"])
-    right = root.children["right"]
+    right = below(root, "right")
     graft(right, episode(Corridor, "test-0", "right", "left", "left", "left"))
     assert right.step == Step("Action: right", "right", "place 3.", 0.0)
 
 
 def test_graft_at_a_sampled_child_that_ends_the_episode_tells_it_the_score():
     tree = grow(Corridor, "test-0", ["right", "left", "left", "left"])
-    below = tree.root.children["right"]
-    expand(below, ["Action: right"])
-    leaf = graft(below.children["right"], episode(Corridor, "test-0", "right", "right"))
-    assert leaf is below.children["right"]
+    inner = below(tree.root, "right")
+    expand(inner, ["Action: right"])
+    leaf = graft(below(inner, "right"), episode(Corridor, "test-0", "right", "right"))
+    assert leaf is below(inner, "right")
     assert (leaf.done, leaf.step) == (True, Step("Action: right", "right", "place 4.", 1.0))
     assert tree.trajectory(leaf).score == 1.0
 
@@ -251,34 +299,49 @@ def test_golden_tree():
 
     1. The root is expanded to left and right; left is played, and on to the left: the pit.
     2. Right was never visited: expanded to right and left; right is played: the goal.
-    3. Right (1 + 0.83) before left (0.83); of its children left was never visited; from there the
-       pit.
-    4-8. Right, right again and again, while left falls behind: 1.18 < 1.35, 1.27 < 1.38,
-         1.34 < 1.40, 1.395 < 1.403.
-    9. Left (sqrt(ln 8) = 1.44) before right (6/7 + sqrt(ln 8 / 7) = 1.40).  The rollout had hung
-       left below it, so right is fresh, is played, and on to the right: the goal.
+    3. Right (1 + 0.83) before left (0.83); of its children right is finished, so left; from there
+       the pit.
+    4-5. Right (1.24 > 1.05, 1.35 > 1.18), below it left, whose child right is fresh: the goal; and
+       then left below that, as the goal is finished: the pit.
+    6. Left (1.27) before right (1.13).  The rollout had hung left below it, so right is fresh, is
+       played, and on to the right: the goal.
+    7. Left (0.5 + 0.95) before right (1.17); left again is finished, so right, of whose children
+       left is fresh: the pit.
+    8-9. Right (1.20 > 1.14, 1.25 > 1.17), at whose far end the sixth step ends the episode: once at
+       the goal, once in the middle.
     """
     (tree,) = grow_trees(onward)
     assert table(tree) == {
-        (): (9, 7.0),
-        ("left",): (2, 1.0),
+        (): (9, 4.0),
+        ("left",): (3, 1.0),
         ("left", "left"): (1, 0.0),
-        ("left", "right"): (1, 1.0),
+        ("left", "right"): (2, 1.0),
         ("left", "right", "right"): (1, 1.0),
         ("left", "right", "right", "right"): (1, 1.0),
-        ("right",): (7, 6.0),
-        ("right", "right"): (6, 6.0),
-        ("right", "left"): (1, 0.0),
+        ("left", "right", "left"): (1, 0.0),
+        ("left", "right", "left", "left"): (1, 0.0),
+        ("right",): (6, 3.0),
+        ("right", "right"): (1, 1.0),
+        ("right", "left"): (5, 2.0),
         ("right", "left", "left"): (1, 0.0),
         ("right", "left", "left", "left"): (1, 0.0),
-        ("right", "left", "right"): (0, 0.0),
+        ("right", "left", "right"): (4, 2.0),
+        ("right", "left", "right", "right"): (1, 1.0),
+        ("right", "left", "right", "left"): (3, 1.0),
+        ("right", "left", "right", "left", "left"): (1, 0.0),
+        ("right", "left", "right", "left", "left", "left"): (1, 0.0),
+        ("right", "left", "right", "left", "right"): (2, 1.0),
+        ("right", "left", "right", "left", "right", "right"): (1, 1.0),
+        ("right", "left", "right", "left", "right", "left"): (1, 0.0),
     }
-    assert list(table(tree))[1:7] == [
+    assert list(table(tree))[1:9] == [
         ("left",),
         ("left", "left"),
         ("left", "right"),
         ("left", "right", "right"),
         ("left", "right", "right", "right"),
+        ("left", "right", "left"),
+        ("left", "right", "left", "left"),
         ("right",),
     ], "children stand in the order of sampling"
     for node in tree.root.walk():
@@ -286,8 +349,11 @@ def test_golden_tree():
             path = path_of(node)
             place = 2 + path.count("right") - path.count("left")
             assert node.step.observation == f"place {place}."
-    expanded = {path_of(node) for node in tree.root.walk() if node.expanded}
-    assert expanded == {(), ("left",), ("right",), ("right", "left")}
+    expanded = {" ".join(path_of(node)) for node in tree.root.walk() if node.expanded}
+    zigzag = ["right", "left", "right", "left", "right"]
+    assert expanded == {"", "left", "left right", *(" ".join(zigzag[:n]) for n in range(1, 6))}
+    finished = [node for node in tree.root.walk() if node.finished and not node.done]
+    assert [path_of(node) for node in finished] == [tuple(zigzag)]
 
 
 class PlainUCT:
@@ -322,25 +388,38 @@ class PlainUCT:
         bonus = math.sqrt(math.log(self.visits[path[:-1]]) / visits)
         return self.value[path] / visits + self.c_uct * bonus
 
+    def finished(self, path):
+        """Whether there is nothing left to find out below a path."""
+        if self.after(path)[1]:
+            return self.visits[path] > 0
+        if path not in self.sampled:
+            return False
+        return all(self.finished((*path, action)) for action in self.sampled[path])
+
     def select(self):
         path = ()
-        while path in self.sampled and not self.after(path)[1]:
-            path = max(((*path, action) for action in self.sampled[path]), key=self.worth)
+        while path in self.sampled:
+            ahead = [(*path, action) for action in self.sampled[path]]
+            path = max((other for other in ahead if not self.finished(other)), key=self.worth)
         return path
 
     def expand(self, path):
-        """The path with the action that is to be played behind it."""
+        """The path with the action that is to be played behind it; None if all is known there."""
         turns, _, _ = self.after(path)
         actions = [self.act(turns, copy) for copy in range(self.branch)]
         before = [other[-1] for other in self.visits if other and other[:-1] == path]
         self.sampled[path] = list(dict.fromkeys([*before, *actions]))
-        fresh = [action for action in actions if not self.visits[(*path, action)]]
-        return (*path, fresh[0] if fresh else actions[0])
+        ahead = [(*path, action) for action in actions]
+        fresh = [other for other in ahead if not self.visits[other]]
+        fresh += [other for other in ahead if not self.finished(other)]
+        return fresh[0] if fresh else None
 
     def simulate(self):
         path = self.select()
         if not self.after(path)[1]:
             path = self.expand(path)
+        if path is None:
+            return
         while not self.after(path)[1]:
             path = (*path, self.act(self.after(path)[0]))
         for length in range(len(path) + 1):
@@ -349,7 +428,7 @@ class PlainUCT:
 
     def table(self):
         """Path -> (visits, value_sum)."""
-        return {path: (count, self.value[path]) for path, count in self.visits.items()}
+        return {path: (count, self.value[path]) for path, count in self.visits.items() if count}
 
 
 @pytest.mark.parametrize("branch", [1, 2, 4])
@@ -363,14 +442,15 @@ def test_search_equals_a_plain_uct_on_paths_of_actions(branch, c_uct):
         (tree,) = grow_trees(speak, simulations=25, branch=branch, c_uct=c_uct)
         visited = {path: counts for path, counts in table(tree).items() if counts[0]}
         plain = PlainUCT(speak, branch, c_uct)
-        for _ in range(25):
+        while plain.visits[()] < 25 and not plain.finished(()):
             plain.simulate()
         assert visited == plain.table(), f"policy {seed}"
 
 
 def check(tree, simulations, make_world, limit=None):
     """What holds in every tree, whatever the actor says."""
-    assert tree.root.visits == simulations
+    assert 0 < tree.root.visits <= simulations
+    assert tree.root.visits == simulations or tree.root.finished
     for node in tree.root.walk():
         check_node(node)
     for leaf in tree.leaves():
@@ -391,7 +471,9 @@ def check_node(node):
     assert 0.0 <= node.q <= 1.0
     assert node.visits == 0 or node.parent is None or node.parent.visits >= node.visits
     assert all(child.parent is node for child in children)
-    assert [child.step.action for child in children] == list(node.children)
+    assert [child.step.reply for child in children] == list(node.children)
+    known = node.expanded and all(child.finished for child in children)
+    assert node.finished == (node.done or known)
     if node.done:
         assert not node.children, "an episode goes on behind its end"
         if node.step:
@@ -427,7 +509,7 @@ def test_every_simulation_of_the_first_two_adds_a_branch_below_the_root():
         return f"Action: {'left' if copy else 'right'}"
 
     (tree,) = grow_trees(both, simulations=2)
-    visits = [(action, child.visits) for action, child in tree.root.children.items()]
+    visits = [(child.step.action, child.visits) for child in tree.root.children.values()]
     assert visits == [("right", 1), ("left", 1)]
 
 
@@ -435,21 +517,82 @@ def coin(turns, copy, luck):
     return f"Action: {'left' if luck < 0.5 else 'right'}"
 
 
+class Fork(World):
+    """The first of eight steps decides: right leads to score 1, whatever comes after it."""
+
+    name = "fork"
+    step_limit = 8
+
+    def begin(self, task):
+        self.actions = []
+        return f"eight steps ({task}).", "go."
+
+    def act(self, action):
+        self.actions.append(action)
+        self.done = len(self.actions) == self.step_limit
+        self.score = float(self.done and self.actions[0] == "right")
+        return f"{len(self.actions)}."
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_more_simulations_find_the_better_branch(seed):
-    (few,) = grow_trees(coin, simulations=4, branch=8, c_uct=0.5, seed=seed)
-    (many,) = grow_trees(coin, simulations=100, branch=8, c_uct=0.5, seed=seed)
+    settings = {"branch": 8, "c_uct": 0.5, "make_world": Fork, "seed": seed}
+    (few,) = grow_trees(coin, simulations=4, **settings)
+    (many,) = grow_trees(coin, simulations=100, **settings)
     assert many.root.q > max(few.root.q, 0.8), "simulations must go where the score is"
-    right = many.root.children["right"].visits
-    left = many.root.children["left"].visits
+    right = below(many.root, "right").visits
+    left = below(many.root, "left").visits
     assert right > 3 * left > 0
 
 
 def test_without_exploration_the_search_stays_where_it_first_won_and_with_much_it_spreads():
-    (greedy,) = grow_trees(onward, simulations=60, c_uct=0.0)
-    (spread,) = grow_trees(onward, simulations=60, c_uct=50.0)
-    assert greedy.root.children["left"].visits == 1
-    assert abs(spread.root.children["left"].visits - 30) <= 2
+    (greedy,) = grow_trees(coin, simulations=60, branch=8, c_uct=0.0, make_world=Fork)
+    (spread,) = grow_trees(coin, simulations=60, branch=8, c_uct=50.0, make_world=Fork)
+    assert below(greedy.root, "left").visits == 1
+    assert abs(below(spread.root, "left").visits - 30) <= 2
+
+
+# --- no simulation where all is known
+
+
+@pytest.mark.parametrize("branch", [1, 2, 8])
+def test_a_small_world_is_searched_to_its_end_and_no_further(branch):
+    (tree,) = grow_trees(coin, simulations=10_000, branch=branch)
+    check(tree, 10_000, Corridor)
+    assert tree.root.finished
+    assert tree.root.visits < 100
+    if branch == 8:
+        assert tree.root.visits >= len(tree.leaves()) >= 15
+
+
+def test_no_simulation_begins_at_a_finished_node_while_another_is_open(monkeypatch):
+    begun = []
+
+    def record(root, c_uct):
+        assert not root.finished
+        node = select(root, c_uct)
+        assert not any(above.finished or above.done for above in (root, *node.path()))
+        begun.append(node)
+        return node
+
+    monkeypatch.setattr(mcts, "select", record)
+    tasks = [f"test-{number}" for number in range(5)]
+    trees = grow_trees(wanderer, tasks=tasks, simulations=40, branch=4)
+    assert len({id(node) for node in begun}) == len(begun), "every node is expanded but once"
+    visits = [tree.root.visits for tree in trees]
+    assert sum(visits) <= len(begun)
+    assert {tree.root.finished for tree in trees} <= {True, False}
+    for tree in trees:
+        check(tree, 40, Corridor)
+
+
+def test_with_actions_for_ever_new_every_simulation_reaches_another_leaf():
+    def speak(turns, copy, luck):
+        return f"Thought: {luck}.\nAction: stay"
+
+    (tree,) = grow_trees(speak, simulations=15, branch=3)
+    assert tree.root.visits == len(tree.leaves()) == 15
+    assert all(leaf.visits == 1 for leaf in tree.leaves())
 
 
 # --- many trees, seeds and limits
@@ -506,13 +649,15 @@ def test_an_episode_that_no_longer_fits_the_context_ends_with_its_score_so_far(m
     # The double counts a turn as a token: one for the opening, two more a step, one to be kept
     # free for a reply.
     (tree,) = grow_trees(ScriptedActor(stay, max_length), simulations=3)
-    assert table(tree) == {("stay",) * t: (3, 0.0) for t in range(steps + 1)}
+    # The last of the nodes, expanded, leads to the leaf that the first simulation reached.
+    visits = min(3, max(1, steps - 1))
+    assert table(tree) == {("stay",) * t: (visits, 0.0) for t in range(steps + 1)}
     check(tree, 3, Corridor)
 
 
 def test_a_task_that_never_fits_the_context_is_a_tree_of_its_root_alone():
     (tree,) = grow_trees(ScriptedActor(coin, max_length=1), simulations=3)
-    assert table(tree) == {(): (3, 0.0)}
+    assert table(tree) == {(): (1, 0.0)}, "there is nothing to find out by another simulation"
     assert tree.root.done
     assert to_record(tree)["nodes"][0]["done"]
 
@@ -556,8 +701,11 @@ def test_a_record_holds_every_node_and_can_be_written_as_json():
             }
 
 
+FIELDS = ("reply", "action", "observation", "score", "effect")
+
+
 def step_fields(step):
-    return {name: getattr(step, name) for name in ("reply", "action", "observation", "score")}
+    return {name: getattr(step, name) for name in FIELDS}
 
 
 def test_a_record_names_parents_before_children_by_their_index():
@@ -601,5 +749,5 @@ def test_a_model_with_learned_positions_is_never_shown_an_opening_beyond_its_con
     settings = SearchSettings(simulations=2, branch=2)
     trees = search(actor, Craft, tasks, settings, Sampling(1.0, torch.Generator()))
     root = trees[0].root
-    assert root.visits == 2
+    assert root.visits == 1
     assert not root.children, "what does not fit the context ends with its score so far"

@@ -85,14 +85,14 @@ def test_instruction_and_look_open_an_episode(fake):
 
 def test_score_is_the_games_and_success_ends(fake):
     world, _ = begun()
-    assert world.step("open door")[1:] == (0.25, False, False, {"score": 0.25})
-    assert world.step("focus on plant")[1:] == (0.75, True, False, {"score": 1.0})
+    assert world.step("open door")[1:] == (0.25, False, False, {"score": 0.25, "effect": ""})
+    assert world.step("focus on plant")[1:] == (0.75, True, False, {"score": 1.0, "effect": ""})
 
 
 def test_wrong_focus_ends_the_episode_at_zero(fake):
     world, _ = begun()
     world.step("open door")
-    assert world.step("focus on air")[2:] == (True, False, {"score": 0.0})
+    assert world.step("focus on air")[2:] == (True, False, {"score": 0.0, "effect": ""})
 
 
 def test_actions_reach_the_game_untouched_and_cost_a_step(fake):
@@ -202,7 +202,7 @@ def test_gold_reaches_score_1_and_every_copy_tells_the_same(make):
         worlds[0].reset(options={"task": task})
         path = worlds[0].gold()
         alone.append((path, play(worlds[0], task, path)))
-        assert alone[-1][1][-1][2:] == (True, False, {"score": 1.0})
+        assert alone[-1][1][-1][2:] == (True, False, {"score": 1.0, "effect": ""})
         assert play(make(), task, path) == alone[-1][1]
     # Interleaved, and from several threads at once.
     with ThreadPoolExecutor(4) as threads:
@@ -233,11 +233,11 @@ def test_wrong_focus_and_nonsense_in_the_game(make):
     world = make()
     world.reset(options={"task": "find-plant-17"})
     assert world.step('blub \\ "x" é')[0] == scienceworld.UNKNOWN
-    assert world.step("")[2:] == (False, False, {"score": 0.0})
+    assert world.step("")[2:] == (False, False, {"score": 0.0, "effect": ""})
     assert world.step("wait1")[0].startswith("You decide to wait")
     assert "go to greenhouse" not in world.choices()
     assert {"open door to greenhouse", "look around", "focus on axe"} <= set(world.choices())
-    assert world.step("focus on axe")[2:] == (True, False, {"score": 0.0})
+    assert world.step("focus on axe")[2:] == (True, False, {"score": 0.0, "effect": ""})
 
 
 @needs_game

@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from doubles import first_bad, read_lines, tiny_actor
+from doubles import first_bad, lesson_of, read_lines, tiny_actor
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,13 +24,13 @@ from engine import UserError
 from engine.command_line import flag
 from engine.dialogues import GREEDY, Dialogues
 from engine.learning import learned_logits
+from engine.table import average
 from envs import Lab, World, first_error, make_world
 from train import (
     Config,
     Encoded,
     Mix,
     Source,
-    average,
     check,
     demonstration,
     derive,
@@ -49,6 +49,7 @@ PROMISED = set(
     shlex.split(
         "method iteration env split seed tasks score success recovery loops revision_length "
         "first_error_exact first_error_within_1 false_alarms executable_share counts "
+        "first_error_exact_used judged_pairs "
         "trained_tokens seconds"
     )
 )
@@ -133,6 +134,7 @@ class BareRun(train.Run):
         self.worlds = worlds or {}
         self.out = out
         self.data_figures = {}
+        self.judged = {}
 
 
 REVISED = dialogue(
@@ -422,8 +424,7 @@ def test_training_shows_how_far_it_is_and_leaves_nothing_on_the_screen(monkeypat
 
 
 @pytest.mark.parametrize("iteration", [0, 2])
-@pytest.mark.parametrize("method", ["agent-r", "eto"])
-def test_training_hands_on_what_the_settings_say(monkeypatch, method, iteration):
+def test_training_hands_on_what_the_settings_say(monkeypatch, iteration):
     drawn, tuned = [], []
 
     def draw_nothing(*given):
@@ -437,7 +438,6 @@ def test_training_hands_on_what_the_settings_say(monkeypatch, method, iteration)
     monkeypatch.setattr(train, "draw_batches", draw_nothing)
     monkeypatch.setattr(train, "fine_tune", tune)
     config = Config(
-        method=method,
         lr=0.2,
         warmup_lr=0.1,
         steps=9,
@@ -459,13 +459,8 @@ def test_training_hands_on_what_the_settings_say(monkeypatch, method, iteration)
     assert mix.rng.random() == derive(config, iteration, "batches").random()
     ((given, named),) = tuned
     assert given == ("actor", "batches")
-    objective = named.pop("objective")
     rate = 0.2 if iteration else 0.1
     assert named == {"steps": steps, "lr": rate, "label": f"training, iteration {iteration}"}
-    if method == "eto" and iteration:
-        assert (objective.func, objective.keywords) == (train.preference, {"dpo_beta": 0.3})
-    else:
-        assert objective is train.imitation
 
 
 # --- batches
@@ -653,7 +648,8 @@ def test_an_example_that_does_not_fit_is_in_the_dataset_and_counted_and_not_trai
     run = BareRun(Config(), actor, {"lab": Lab}, tmp_path)
     examples = [critique.Example("good", short), critique.Example("good", long)]
     run.make_examples = lambda name, trees, iteration: (examples, {"counts": {}})
-    assert run.criticise({"lab": []}, 1) == [encode(actor, short.messages())]
+    tokens = encode(actor, short.messages())
+    assert run.criticise({"lab": []}, 1) == {"revision": [], "good": [tokens], "preference": []}
     assert run.data_figures["lab"]["counts"] == {"good": 2, "dropped_too_long": 1}
     assert len(read_lines(tmp_path / "iteration-1" / "data.jsonl")) == 2
 
@@ -764,7 +760,7 @@ def test_what_was_set_reaches_the_search_and_the_critique():
     assert dataclasses.astuple(config.search_settings()) == (3, 2, 0.5, 7, 9)
     config = Config(alpha="0.4", beta=0.3, pairs=6, critic="end", splice="paper", pairing="any")
     expected = (0.4, 0.3, 6, "end", "paper", "any")
-    assert dataclasses.astuple(config.critique_settings(1)) == expected
+    assert dataclasses.astuple(config.critique_settings(1)) == (*expected, "context")
 
 
 def test_the_defaults_and_the_preset_are_settings_that_can_be_used():
@@ -778,7 +774,7 @@ REFUSED = {
     "beta": (-0.01, 1.5, float("nan")),
     "eta": (-0.5, 1.0001, float("nan")),
     "judge_share": (-0.5, 2.0),
-    **dict.fromkeys(("lr", "warmup_lr"), (0.0, -1.0, float("inf"), float("nan"))),
+    **dict.fromkeys(("lr", "warmup_lr", "dpo_lr"), (0.0, -1.0, float("inf"), float("nan"))),
     "temperature": (0.0, -1.0, float("nan")),
     "dpo_beta": (0.0, -0.1, float("nan"), float("inf")),
     "critic": ("judge", ""),
@@ -790,6 +786,9 @@ REFUSED = {
     **dict.fromkeys(
         ("warmup_tasks", "width", "layers", "rollouts", "eval_tasks", "max_new_tokens"), (0, -3)
     ),
+    **dict.fromkeys(("judge_tokens", "dpo_pairs", "dpo_epochs"), (0, -3)),
+    "revision_share": (-0.1, 1.1, float("nan")),
+    "idle": ("forgotten", ""),
     "method": ("dpo", "", "Agent-R"),
     "splice": ("loose",),
     "pairing": ("shared", ""),
@@ -842,16 +841,6 @@ def test_a_demonstration_is_the_way_of_the_expert_and_reaches_the_goal():
             assert all(m["loss"] is True for m in messages[1::2])
 
 
-def judged_steps(messages):
-    """The (action, verdict) pairs of a verifier dialogue."""
-    steps = []
-    for question, answer in zip(messages[::2], messages[1::2], strict=True):
-        asked = re.findall(r"^Action: (.*)\nObservation:", question["content"], re.MULTILINE)
-        assert len(asked) == 1, "each question shows one action"
-        steps.append((asked[0], answer["content"].split()[-1]))
-    return steps
-
-
 def test_verdicts_of_judged_episodes_agree_with_the_truth():
     rng = random.Random(10)
     for name in ("lab", "craft"):
@@ -863,13 +852,17 @@ def test_verdicts_of_judged_episodes_agree_with_the_truth():
             messages = train.judged_episode(world, task, pool, rng)
             assert [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2)
             assert all(m["loss"] is True for m in messages[1::2])
-            steps = judged_steps(messages)
-            assert len(steps) <= world.step_limit
+            log, steps = lesson_of(messages)
+            assert len(log) + len(steps) <= world.step_limit
             verdicts = [verdict for _, verdict in steps]
-            truth = first_error(world, task, [action for action, _ in steps])
-            assert first_bad(verdicts) == truth, f"{name} {task}: {steps}"
+            actions = [*log, *(action for action, _ in steps)]
+            truth = first_error(world, task, actions, len(log))
+            found = first_bad(verdicts)
+            assert truth == (None if found is None else len(log) + found), f"{name} {task}"
             # And behind the first error: Good is exactly what brings the goal nearer.
             world.reset(options={"task": task})
+            for action in log:
+                world.step(action)
             for action, verdict in steps:
                 before = len(world.expert())
                 world.step(action)
@@ -878,7 +871,7 @@ def test_verdicts_of_judged_episodes_agree_with_the_truth():
                 assert verdict == ("Good" if nearer else "Bad"), f"{name} {task}: {action}"
             bad += verdicts.count("Bad")
             total += len(verdicts)
-            wrong_start[truth == 0] += 1
+            wrong_start[found == 0] += 1
         share = bad / total
         assert 0.15 < share < 0.35, f"{name}: about every fourth is to be Bad, not {share:.2f}"
         at_once = wrong_start[True] / 60
@@ -898,10 +891,9 @@ def test_a_world_with_an_expert_but_without_choices_warms_up_on_mistakes_from_it
     assert world.choices() == []
     strays = Counter()
     for task in world.tasks("train")[:60]:
-        steps = judged_steps(train.judged_episode(world, task, ["go attic", "take rope"], rng))
-        verdicts = [verdict for _, verdict in steps]
-        actions = [action for action, _ in steps]
-        assert first_bad(verdicts) == first_error(world, task, actions)
+        lesson = train.judged_episode(world, task, ["go attic", "take rope"], rng)
+        log, steps = lesson_of(lesson)
+        actions = [*log, *(action for action, _ in steps)]
         world.reset(options={"task": task})
         for t, action in enumerate(actions):
             if action != world.expert()[0]:
@@ -1019,7 +1011,7 @@ def row(**changes):
 def test_the_average_of_worlds_is_over_those_that_have_the_figure():
     lab = row(score=0.2, recovery=None, loops=0.5)
     craft = row(env="craft", score=0.7, recovery=0.4, loops=0.1)
-    both = average([lab, craft])
+    both = average([lab, craft], train.ALIKE)
     assert both["env"] == "average"
     assert both["iteration"] == 1
     assert both["tasks"] == 20
@@ -1032,7 +1024,7 @@ def test_the_average_of_worlds_is_over_those_that_have_the_figure():
 def test_no_figure_of_one_world_is_passed_off_as_the_average():
     one = row(first_error_within_1=0.2, loops_failed=0.1)
     other = row(first_error_within_1=0.6, loops_failed=0.5)
-    combined = average([one, other])
+    combined = average([one, other], train.ALIKE)
     for field, expected in (("first_error_within_1", 0.4), ("loops_failed", 0.3)):
         got = combined[field]
         assert got is None or got == pytest.approx(expected), f"{field} of `average` is {got}"
@@ -1093,7 +1085,7 @@ def test_phase_one_never_asks_the_truth(monkeypatch, tmp_path):
     rng = random.Random(12)
     moves = [f"Action: go {room}" for room in Lab.DOWN + Lab.UP]
 
-    def babble(dialogues, sampling=GREEDY):
+    def babble(dialogues, sampling=GREEDY, limit=0):
         if sampling.temperature == 0:
             return ["Judgment: Bad"] * len(dialogues.mask)
         return [rng.choice(moves) for _ in range(len(dialogues.mask))]
@@ -1234,9 +1226,12 @@ def test_the_agent_is_shown_its_error_and_learns_only_what_follows(small):
         assert actions[-1] == f"open {example['task'].split('-')[0]}"
         bad = example["error"] + 1 if example["kind"] == "revision" else 0
         assert not any(flags[:bad]), f"a bad action is learned: {actions[:bad]}, {flags[:bad]}"
+        assert flags[-1], "what solved the task is learned"
         for t in range(bad, len(flags)):  # a later revision of the agent's takes a step back
             taken_back = REVISE in actions[t + 1 : t + 2]
-            assert flags[t] is not taken_back, f"turn {t}, `{actions[t]}`, has loss={flags[t]}"
+            without_action = actions[t] == ""
+            if taken_back or without_action:
+                assert not flags[t], f"turn {t}, `{actions[t]}`, has loss={flags[t]}"
         if bad:
             turn, answer = example["messages"][2 * bad + 1 : 2 * bad + 3]
             revised = turn["content"].endswith(f"\nAction: {REVISE}")
@@ -1389,7 +1384,8 @@ def test_direct_revision_learns_the_thought_behind_whole_failures(small, tmp_pat
 
 
 def test_eto_prefers_the_good_to_the_bad_from_where_the_iteration_began(small, tmp_path):
-    eto = Run(tmp_path / "eto", changed(SMALL, method="eto", iterations=1, steps=30))
+    changes = {"method": "eto", "iterations": 1, "dpo_lr": 1e-3, "dpo_pairs": 4}
+    eto = Run(tmp_path / "eto", changed(SMALL, **changes))
     assert eto.bytes("trees.jsonl")[0] == small.bytes("trees.jsonl")[0]
     data = eto.data(1)
     assert {example["kind"] for example in data} == {"preference"}
@@ -1472,12 +1468,66 @@ def test_data_of_all_iterations_is_kept(tmp_path, monkeypatch):
     _, general = mixes[0]
     assert [source.share for source in general] == [0.75, 0.25]
     for _, sources in mixes[1:]:
-        shares = [source.share for source in sources]
-        assert shares == pytest.approx([0.3, 0.7 * 0.75, 0.7 * 0.25])
-        for source, of_warm_up in zip(sources[1:], general, strict=True):
+        *agent, shown, judged = sources
+        assert sum(source.share for source in agent) == pytest.approx(0.3)
+        assert [shown.share, judged.share] == pytest.approx([0.7 * 0.75, 0.7 * 0.25])
+        for source, of_warm_up in zip((shown, judged), general, strict=True):
             assert source.examples == of_warm_up.examples
-    agent_data = mixes[2][1][0].examples
-    assert len(agent_data) == len(run.data(1)) + len(run.data(2))
+    agent_data = mixes[2][1][:-2]
+    kept = sum(len(source.examples) for source in agent_data)
+    assert kept == len(run.data(1)) + len(run.data(2))
+
+
+@pytest.mark.parametrize(
+    ("revisions", "goods", "shares"),
+    [(3, 9, [0.1, 0.3]), (3, 0, [0.4]), (0, 9, [0.4]), (0, 0, [])],
+)
+def test_eta_is_the_share_of_all_agent_data_whichever_kinds_there_are(revisions, goods, shares):
+    run = BareRun(Config(eta=0.4, revision_share=0.25), None)
+    example = Encoded([1], [1])
+    run.agent_data = {"revision": [example] * revisions, "good": [example] * goods}
+    sources = run.agent_sources()
+    assert [source.share for source in sources] == pytest.approx(shares)
+    counts = [count for count in (revisions, goods) if count]
+    assert [len(source.examples) for source in sources] == counts
+
+
+@pytest.mark.parametrize(("count", "steps"), [(0, 0), (1, 1), (32, 1), (33, 2), (100, 4)])
+def test_eto_takes_each_pair_once_an_epoch_and_32_a_step(count, steps):
+    config = Config()
+    assert (config.dpo_epochs, config.dpo_pairs, config.dpo_lr) == (3, 32, 1e-6)
+    pairs = list(range(count))
+    batches = train.preference_batches(pairs, 3, 32, random.Random(0))
+    assert len(batches) == 3 * steps
+    assert all(len(micro) == 1 for batch in batches for micro in batch)
+    epochs = []
+    for first in range(0, len(batches), max(1, steps)):
+        epoch = batches[first : first + steps]
+        assert all(len(batch) == 32 for batch in epoch[:-1])
+        epochs.append([pair for batch in epoch for (pair,) in batch])
+    assert all(sorted(epoch) == pairs for epoch in epochs)
+    if count > 3:
+        assert len({tuple(epoch) for epoch in epochs}) == 3, "each epoch in another order"
+    again = train.preference_batches(pairs, 3, 32, random.Random(0))
+    assert again == batches
+
+
+def test_eto_trains_at_its_own_rate_and_no_longer_than_its_epochs(monkeypatch):
+    calls = []
+
+    def record(actor, batches, *, steps, lr, objective, label):
+        calls.append((len(list(batches)), steps, lr, objective.keywords))
+        return 7
+
+    monkeypatch.setattr(train, "fine_tune", record)
+    monkeypatch.setattr(train, "with_reference", lambda actor, pairs: list(pairs))
+    config = Config(method="eto", steps=999, lr=0.5, dpo_lr=1e-5, dpo_epochs=2, dpo_pairs=4)
+    run = BareRun(config, None)
+    run.fine_tune({"revision": [], "good": [], "preference": list(range(10))}, 1)
+    assert calls == [(6, 6, 1e-5, {"dpo_beta": config.dpo_beta})]
+    assert run.tokens == 7
+    run.fine_tune({"revision": [], "good": [], "preference": []}, 2)
+    assert (len(calls), run.tokens) == (1, 0)
 
 
 def test_two_worlds_have_a_row_each_and_their_average(tmp_path, monkeypatch):
@@ -1592,10 +1642,11 @@ def family(name, folder):
     return folder
 
 
-# alpha 0: whatever a random model babbles counts as good, so that there is something to train on.
+# alpha 0 and idle steps learned: whatever a random model babbles is something to train on.
 BROUGHT = shlex.split(
     "--env test_train:ShortLab --iterations 1 --tasks 2 --simulations 2 --branch 2 --alpha 0 "
-    "--steps 2 --eval-tasks 2 --batch-size 1024 --micro-batch 1024 --lr 0.001 --device cpu"
+    "--steps 2 --eval-tasks 2 --batch-size 1024 --micro-batch 1024 --lr 0.001 --device cpu "
+    "--idle learned"
 )
 
 

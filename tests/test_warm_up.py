@@ -4,10 +4,12 @@ import random
 import re
 from collections import Counter
 
+import pytest
 from doubles import Corridor, first_bad
 
 import envs
-from agent_r import BAD, GOOD, Episode, Step, parse_verdict
+import train
+from agent_r import BAD, GOOD, REVISE, Episode, parse_verdict
 from envs import Lab
 from train import demonstration, judged_episode
 
@@ -20,26 +22,69 @@ def answers_of(messages):
     return [message["content"] for message in messages[1::2]]
 
 
-def test_the_judges_lessons_tell_the_truth_of_every_action():
+@pytest.fixture
+def played(monkeypatch):
+    """The episodes that are played while lessons are made, the latest last."""
+    episodes = []
+
+    class Recorded(Episode):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            episodes.append(self)
+
+    monkeypatch.setattr(train, "Episode", Recorded)
+    return episodes
+
+
+def test_the_judges_lessons_tell_the_truth_of_every_action_from_any_step_on(played):
     rng = random.Random(5)
     world = Lab()
     verdict_counts = Counter()
+    starts = Counter()
+    logged = 0  # revisions before the step from which the judge is asked
     pool = ["go attic", "take rope", "put map", "dance"]
-    for task in world.tasks("train")[:40]:
+    tasks = world.tasks("train")[:150]
+    for task in tasks:
         messages = judged_episode(world, task, pool, rng)
         assert all(message["loss"] for message in messages[1::2])
+        trajectory = played[-1].trajectory
+        assert played[-1].done
+        acting = [t for t, step in enumerate(trajectory.steps) if step.action != REVISE]
         questions = questions_of(messages)
-        actions = [text.splitlines()[-2].removeprefix("Action: ") for text in questions]
+        asked = acting[len(acting) - len(questions) :]
+        for t, question in zip(asked, questions, strict=True):
+            assert question == trajectory.judge_turn(t, first=t == asked[0])
         verdicts = [parse_verdict(text) for text in answers_of(messages)]
-        assert first_bad(verdicts) == envs.first_error(Lab(), task, actions)
-        steps = [Step(f"Action: {action}", "", "", 0.0) for action in actions]
-        played = Episode(Lab(), task, steps)
-        assert played.done
-        for t, question in enumerate(questions):
-            assert question == played.trajectory.judge_turn(t, first=t == 0)
+        for t, verdict in zip(asked, verdicts, strict=True):
+            wrong = envs.first_error(Lab(), task, trajectory.actions[: t + 1], t) == t
+            assert verdict == (BAD if wrong else GOOD)
+        first = first_bad(verdicts)
+        error = envs.first_error(Lab(), task, trajectory.actions, asked[0])
+        assert error == (None if first is None else asked[first])
         verdict_counts.update(verdicts)
+        starts[asked[0]] += 1
+        logged += REVISE in trajectory.actions[: asked[0]]
     assert set(verdict_counts) == {GOOD, BAD}
     assert min(verdict_counts.values()) > 50
+    assert 0.45 < starts[0] / len(tasks) < 0.75, "every other time from the first, and by chance"
+    assert len(starts) > 4
+    assert logged > 5
+
+
+def test_behind_every_other_mistake_the_agent_revises(played):
+    rng = random.Random(1)
+    mistakes = 0
+    revisions = 0
+    for task in Lab().tasks("train")[:200]:
+        judged_episode(Lab(), task, ["dance"], rng)
+        actions = played[-1].trajectory.actions
+        for t, action in enumerate(actions[:-1]):
+            if action == REVISE:
+                assert envs.first_error(Lab(), task, actions[:t], t - 1) == t - 1
+                revisions += 1
+            elif envs.first_error(Lab(), task, actions[: t + 1], t) == t:
+                mistakes += 1
+    assert 0.4 < revisions / mistakes < 0.6
 
 
 def test_noise_in_judged_episodes_is_as_frequent_and_of_the_kinds_that_are_said():
@@ -79,7 +124,9 @@ def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
     mended = 0
     for _ in range(200):
         messages = judged_episode(Golden(), "train-0", ["left"], rng)
-        actions = [re.findall(r"Action: (.+)", text)[-1] for text in questions_of(messages)]
+        questions = questions_of(messages)
+        actions = [re.findall(r"Action: (.+)", text)[-1] for text in questions]
+        before = re.findall(r"Action: (.+)", questions[0])[:-1]
         verdicts = [text.removeprefix("Judgment: ") for text in answers_of(messages)]
         assert verdicts == [GOOD if action == "right" else BAD for action in actions]
         if verdicts[-1] == BAD:
@@ -87,6 +134,7 @@ def test_a_world_with_a_gold_path_alone_is_judged_by_what_was_put_into_it():
             count = verdicts.count(BAD)
             assert count == 1, "behind the first mistake on a spoilt path nothing is known"
         else:
+            actions = before + actions
             mended += "jump" in actions
             counts = (actions.count("right"), actions.count("left"))
             assert counts == (2, 0), "only the harmless is judged to the end"

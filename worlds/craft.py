@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from envs import UserError, World
+from envs import ANSWERED, CHANGED, REFUSED, UserError, World
 
 STACK = 64  # how much of a thing the expert gets at once, if that is enough
 
@@ -147,7 +147,9 @@ class Craft(World):
 
     def act(self, action: str) -> str:
         """Carry out `get N item`, `craft N item using N item, N item` or `inventory`."""
+        self.effect = REFUSED
         if action == "inventory":
+            self.effect = ANSWERED
             holdings = [f"{amount} {name}" for name, amount in self.inventory.items()]
             return f"Inventory: {', '.join(holdings) or 'You are not carrying anything'}"
         get = re.fullmatch(r"get ([1-9][0-9]{0,2}) (.+)", action)
@@ -192,6 +194,8 @@ class Craft(World):
     def _get(self, name: str, amount: int) -> str:
         if name not in self.gettable:
             return "Could not find that"
+        # There is no limit to what one may get: more of what one has that much of is no progress.
+        self.effect = ANSWERED if self.inventory[name] >= amount else CHANGED
         self.inventory[name] += amount
         return f"Got {amount} {name}"
 
@@ -200,6 +204,7 @@ class Craft(World):
             return "Could not find enough items to craft that"
         for recipe in self.ways.get(output, ()):
             if recipe.inputs == spent:
+                self.effect = CHANGED
                 self.inventory[output] += recipe.count
                 self.inventory -= spent
                 self.done = output == self.goal

@@ -1,4 +1,4 @@
-"""What `train.py --tiny` changes in other worlds than lab: flags by the name of the world.
+"""What `train.py --tiny` stands for, and what differs in other worlds than lab: values of flags.
 
 `several` stands for more than one world at a time and is a first guess.  TextCraft is searched at a
 lower temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.
@@ -7,6 +7,24 @@ lower temperature, since drawn at 1 its long thoughts go astray even in episodes
 from __future__ import annotations
 
 from typing import Any
+
+TINY: dict[str, Any] = {
+    "tasks": 800,
+    "simulations": 6,
+    "pairs": 8,
+    "alpha": "1.0",
+    "eta": 0.8,
+    "steps": 1800,
+    "batch_size": 1024,
+    "micro_batch": 1024,
+    "lr": 1.5e-3,
+    "dpo_lr": 1e-4,
+    "warmup_steps": 2000,
+    "warmup_tasks": 6000,
+    "rollouts": 1024,
+    "max_new_tokens": 24,
+    "judge_tokens": 8,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 
-from envs import UserError, World
+from envs import ANSWERED, CHANGED, REFUSED, UserError, World
 
 THINGS = {"wear": "hat belt", "kitchen": "mug bowl", "home": "lamp clock", "play": "ball doll"}
 COLORS = "red blue green black white pink grey gold"
@@ -210,6 +210,17 @@ class Shop(World):
 
     def act(self, action: str) -> str:
         """Carry out `search WORDS` or `click LABEL`; refuse anything else."""
+        before = (self.results, self.page, self.item, dict(self.selection))
+        observation = self._answer(action)
+        if observation == "nothing happens.":
+            self.effect = REFUSED
+        elif before == (self.results, self.page, self.item, self.selection):
+            self.effect = ANSWERED
+        else:
+            self.effect = CHANGED
+        return observation
+
+    def _answer(self, action: str) -> str:
         verb, _, label = action.partition(" ")
         if verb == "search" and label:
             self._search_page()

@@ -9,7 +9,7 @@ import random
 import pytest
 
 import critique
-from course.handmade import below, check, hold
+from course.handmade import below, check, child, hold
 from mcts import Node
 
 pytestmark = pytest.mark.ex4
@@ -53,6 +53,19 @@ def test_edge_the_same_actions_on_other_branches_are_not_shared():
         0,
         (2, cause),
         (1, cause),
+    )
+
+
+def test_edge_the_same_action_with_another_thought_leads_to_another_node():
+    root = Node()
+    hall = below(root, "go hall")
+    bad = child(hall, "go kitchen", thought="the cup is there.")
+    good = child(hall, "go kitchen", thought="the lamp is there.")
+    check(
+        "the steps shared by [hall, kitchen] and [hall, kitchen], thought otherwise at the second",
+        critique.shared_steps(below(bad, "wait"), below(good, "take cup")),
+        1,
+        (2, "nodes are told apart by the whole reply, thought included: compare the nodes"),
     )
 
 

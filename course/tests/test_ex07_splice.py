@@ -11,22 +11,23 @@ import pytest
 import critique
 from agent_r import REVISE, REVISE_ANSWER, Trajectory
 from course.handmade import check, hold, trajectory
+from envs import ANSWERED, CHANGED, REFUSED
 
 pytestmark = pytest.mark.ex7
 
 # They part after one step; the first error is step 2, taking the lamp.
 BAD = trajectory(
     "cup-pantry",
-    ("go hall", "hall: nothing.", 0.0),
-    ("go kitchen", "kitchen: lamp, no cup.", 0.125),
-    ("take lamp", "taken.", 0.25),
+    ("go hall", "hall: nothing.", 0.0, ANSWERED),
+    ("go kitchen", "kitchen: lamp, no cup.", 0.125, CHANGED),
+    ("take lamp", "taken.", 0.25, CHANGED),
     ("put lamp", "that breaks it.", 0.0),
 )
 GOOD = trajectory(
     "cup-pantry",
-    ("go hall", "hall: nothing.", 0.0),
-    ("go garden", "garden: cup.", 0.25),
-    ("take cup", "taken.", 0.5),
+    ("go hall", "hall: nothing.", 0.0, ANSWERED),
+    ("go garden", "garden: cup.", 0.25, CHANGED),
+    ("take cup", "taken.", 0.5, CHANGED),
     ("put cup", "done.", 1.0),
 )
 SHARED = 1
@@ -128,6 +129,15 @@ def test_example_the_revision_turn():
     )
     cause = "the world has not seen this turn, so the score is what it was after t'"
     check("the score after it", turn.score, 0.25, (turn.score, cause))
+    cause = "`learned` stands behind `effect` in a step: give it by its name"
+    check("its effect, as no world has seen it", turn.effect, "", (turn.effect, cause))
+
+
+def test_example_what_the_world_told_of_each_action_is_kept():
+    effects = [ANSWERED, CHANGED, CHANGED, "", CHANGED, CHANGED, ""]
+    cause = "only `learned` differs from the tree's step; its effect is lost: use `replace`"
+    got = [step.effect for step in splice().steps]
+    check("the effects of the revision's steps", got, effects, (got, cause))
 
 
 def test_example_observations_are_kept_as_they_were_recorded():
@@ -202,6 +212,20 @@ def test_edge_the_good_steps_keep_the_marks_they_have():
         (
             [False] * 3 + [True] + [True, False, True],
             "a good step keeps its own mark; these are counted from the root",
+        ),
+    )
+
+
+def test_edge_whether_an_idle_step_is_learned_was_decided_before():
+    good = copy.deepcopy(GOOD)
+    good.steps[2].effect = REFUSED
+    check(
+        "what is learned if a good step was refused and is learned, as with --idle learned",
+        marks(splice(good=good)),
+        [False] * 3 + [True] * 4,
+        (
+            [False] * 3 + [True, True, False, True],
+            "`learnable` has marked the good steps already, by the run's settings: keep the marks",
         ),
     )
 
