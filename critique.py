@@ -151,9 +151,9 @@ def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> l
 def learnable(trajectory: Trajectory, settings: CritiqueSettings) -> Trajectory:
     """Return a trajectory of the agent's own, without learning where it stumbled.
 
-    Ours: a step behind which the agent revised is context, as a step of a bad trajectory is, and so
-    is an idle one (see `idle_steps`): an agent that stumbles into success is not to be taught to
-    stumble.  With `settings.idle` "learned", the paper's way, idle steps are learned.
+    Ours: a step behind which the agent revised is context, and so is an idle one: who stumbles into
+    success is not to be taught to stumble.  With `settings.idle` "learned", the paper's way, idle
+    steps are learned.
     """
     idle = idle_steps(trajectory)
     steps = []

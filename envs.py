@@ -49,7 +49,6 @@ class World:
     )
 
     # What a new world must write.
-
     def tasks(self, split: str) -> Sequence[str]:
         """Return the names of the tasks of one of `SPLITS`; the three are disjoint."""
         raise NotImplementedError
@@ -70,7 +69,6 @@ class World:
         raise NotImplementedError
 
     # What it may know besides.
-
     def expert(self) -> list[str] | None:
         """Return the actions of the best way from here to score 1, or None if no way is left.
 
@@ -101,7 +99,6 @@ class World:
         return type(self).gold is not World.gold
 
     # What every world shares.
-
     def reset(
         self,
         *,

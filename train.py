@@ -65,9 +65,6 @@ from worlds.presets import PRESETS, TINY
 
 # bc learns from the warm-up's data alone, optimal from good trajectories (`Run.make_examples`).
 METHODS = ("agent-r", "bc", "optimal", "direct-revision", "eto")
-EVALUATION_SPLITS = ("validation", "test")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = ("float32", "bfloat16")
 
 
 # --- configuration
@@ -118,10 +115,10 @@ class Config:
     lookback: int = option(0, "tokens back that a tiny model can look at its birth", least=0)
     rollouts: int = option(256, "episodes played, or trees searched, at a time")
     eval_tasks: int = option(1000, "held-out tasks per world; fewer if the split has fewer")
-    eval_split: str = option("test", "choose settings on validation", choices=EVALUATION_SPLITS)
+    eval_split: str = option("test", "of the held-out tasks", choices=("validation", "test"))
     seed: int = option(0, "decides everything that is drawn", least=0)
-    device: str = option("auto", "where to compute", choices=DEVICES)
-    dtype: str = option("float32", "of the model", choices=DTYPES)
+    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
+    dtype: str = option("float32", "of the model", choices=("float32", "bfloat16"))
     recipes: str = option("", "folder of Minecraft's recipe files, for textcraft")
     out: str = option("runs/tiny", "new folder for everything the run leaves")
 
@@ -145,12 +142,6 @@ class Config:
             remedy = f"give one value, or one for each of {self.iterations} iterations"
             raise UserError(f"--alpha {self.alpha}: {remedy}")
         return values
-
-    def search_settings(self) -> SearchSettings:
-        """Return the flags that belong to the search."""
-        return SearchSettings(
-            self.simulations, self.branch, self.c_uct, self.max_depth, self.rollouts
-        )
 
     def critique_settings(self, iteration: int) -> CritiqueSettings:
         """Return the flags that belong to the critique; alpha may rise with the iterations.
@@ -466,16 +457,13 @@ def imitation(actor: Actor, batch: Sequence[Encoded]) -> tuple[torch.Tensor, int
     return loss, int((labels[:, 1:] != -100).sum())
 
 
-Objective = Callable[[Actor, Sequence[Any]], tuple[torch.Tensor, int]]
-
-
 def fine_tune(
     actor: Actor,
     batches: Iterator[Batch],
     *,
     steps: int,
     lr: float,
-    objective: Objective = imitation,
+    objective: Callable[..., tuple[torch.Tensor, int]] = imitation,
     label: str = "training",
 ) -> int:
     """Fine-tune all weights with AdamW on the mean of an objective over each batch.
@@ -551,8 +539,8 @@ def preference_batches(
 ) -> list[Batch]:
     """Return `epochs` passes over the pairs, each in another order, `size` pairs a step.
 
-    So its authors train ETO: 32 pairs a step and three epochs, never hundreds of passes over few
-    pairs, which is another method and collapses.  A micro-batch is one pair.
+    So its authors train ETO: 32 pairs a step, three epochs; hundreds of passes over few pairs are
+    another method, and collapse.  A micro-batch is one pair.
     """
     batches = []
     for _ in range(epochs):
@@ -694,7 +682,9 @@ class Run:
             generator = torch.Generator(self.actor.device)
             generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
             sampling = Sampling(config.temperature, generator)
-            settings = config.search_settings()
+            settings = SearchSettings(
+                config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
+            )
             trees[name] = mcts.search(self.actor, make, tasks, settings, sampling)
         every_tree = [tree for world_trees in trees.values() for tree in world_trees]
         path = self.iteration_folder(iteration) / "trees.jsonl"
@@ -909,8 +899,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     Raises `UserError` for a command line that makes no sense.
     """
     parser = command_line.parser(Config, "train.py", __doc__.split("\n")[0])
-    what = "train a tiny model from nothing; any flag overrides"
-    parser.add_argument("--tiny", action="store_true", help=what)
+    parser.add_argument("--tiny", action="store_true", help="a tiny model; any flag overrides")
     given = vars(parser.parse_args(arguments))
     tiny = given.pop("tiny")
     if not tiny and "model" not in given:

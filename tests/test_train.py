@@ -755,9 +755,19 @@ def test_alpha_is_one_for_all_or_one_for_each_iteration():
             check(Config(alpha=alpha, iterations=iterations))
 
 
-def test_what_was_set_reaches_the_search_and_the_critique():
-    config = Config(simulations=3, branch=2, c_uct=0.5, max_depth=7, rollouts=9)
-    assert dataclasses.astuple(config.search_settings()) == (3, 2, 0.5, 7, 9)
+def test_what_was_set_reaches_the_search(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(train.mcts, "search", lambda *given: calls.append(given) or [])
+    sizes = {"simulations": 3, "branch": 2, "c_uct": 0.5, "max_depth": 7, "rollouts": 9}
+    config = Config(**sizes, temperature=0.6, tasks=4)
+    assert BareRun(config, tiny_actor(), {"lab": Lab}, tmp_path).search(1) == {"lab": []}
+    ((_, make, tasks, settings, sampling),) = calls
+    assert (make, len(tasks)) == (Lab, 4)
+    assert dataclasses.asdict(settings) == sizes
+    assert sampling.temperature == 0.6
+
+
+def test_what_was_set_reaches_the_critique():
     config = Config(alpha="0.4", beta=0.3, pairs=6, critic="end", splice="paper", pairing="any")
     expected = (0.4, 0.3, 6, "end", "paper", "any")
     assert dataclasses.astuple(config.critique_settings(1)) == (*expected, "context")
