@@ -364,8 +364,7 @@ def verified_splice(
 def shared_replies(bad: Trajectory, good: Trajectory) -> int:
     """Return how many replies two trajectories of a task begin with in common.
 
-    Of two trajectories of a tree that is the depth of their shared node, as nodes are told apart by
-    the whole reply; but the better one may also be a revision, which stands in no tree.
+    Within a tree that is the depth of their shared node; but a revision stands in no tree.
     """
     count = 0
     for one, other in zip(bad.steps, good.steps, strict=False):

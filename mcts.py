@@ -1,8 +1,8 @@
 """Monte Carlo Tree Search over an agent's own actions (paper, Phase I).
 
-A node is the state reached by a sequence of actions; since worlds are deterministic, replaying the
+A node is the state reached by a sequence of replies; since worlds are deterministic, replaying the
 actions brings the state back.  One simulation has four phases, each a function here: `select` walks
-down by UCT to a node that was never expanded, `expand` adds the actions that the actor samples
+down by UCT to a node that was never expanded, `expand` adds the replies that the actor samples
 there, `rollout` plays one of them to the end of the episode (its steps become part of the tree, by
 `graft`), and `backpropagate` counts the final score along the path.
 
@@ -292,7 +292,7 @@ def expand_all(
 ) -> list[str]:
     """Expand every leaf whose episode goes on by `branch` sampled replies; return those to play.
 
-    A leaf at which nothing was sampled that leads to anything new is finished; its episode leaves.
+    Where nothing was sampled that leads to anything new, no simulation is made: the episode leaves.
     """
     if not lockstep.live:
         return []

@@ -820,7 +820,9 @@ class Run:
 
 
 def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
-    """Draw the held-out tasks of one world; they are the same in every iteration and method."""
+    """Draw the same held-out tasks for every method; raises `UserError` for a truth not known."""
+    if config.critic == "truth" and not make().has_expert:
+        raise UserError(f"--critic truth: {name} has no expert, so nobody knows the truth")
     tasks = make().tasks(config.eval_split)
     count = min(config.eval_tasks, len(tasks))
     return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))

@@ -1688,3 +1688,12 @@ def test_the_seed_decides_what_dropout_leaves_out(tmp_path):
     runs = [Run(tmp_path / f"run{i}", changed(BROUGHT, model=folder)) for i in range(2)]
     assert runs[0].bytes("data.jsonl") == runs[1].bytes("data.jsonl")
     assert runs[0].weights(1) == runs[1].weights(1), "the same command gave other weights"
+
+
+def test_the_truth_cannot_be_the_critic_of_a_world_that_knows_none():
+    class Silent(Lab):
+        expert = World.expert
+
+    with pytest.raises(UserError, match="--critic truth: silent has no expert"):
+        train.make_exam(Config(critic="truth"), "silent", Silent)
+    assert train.make_exam(Config(critic="truth", eval_tasks=3), "lab", Lab).name == "lab"
