@@ -37,13 +37,9 @@ from tqdm import tqdm
 import critique
 import mcts
 from agent_r import (
-    BAD,
-    GOOD,
-    JUDGE_ANSWER,
     OWN_WORDS,
     REVISE,
     Actor,
-    Episode,
     Message,
     Start,
     Trajectory,
@@ -60,6 +56,7 @@ from engine.loading import pick_device
 from engine.table import Column, average, table
 from engine.tiny import TinyShape
 from envs import World, first_error, make_world
+from general.lessons import demonstration, judged_episode
 from mcts import SearchSettings, Tree
 from worlds.presets import PRESETS, TINY
 
@@ -160,85 +157,7 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
     return random.Random(f"{config.seed} {iteration} {stage}")
 
 
-# --- the warm-up: the only training data that asks a world's truth
-
-
-def demonstration(world: World, task: str) -> Trajectory:
-    """Return the expert's way through `task`, with its thoughts, or the world's gold path."""
-    episode = Episode(world, task)
-    way = world.expert() if world.has_expert else world.gold()
-    for action in way:
-        if not episode.done:
-            thought = world.thought()
-            said = f"Thought: {thought}\n" if thought else ""
-            episode.act(f"{said}Action: {action}")
-    return episode.trajectory
-
-
-def judged_episode(
-    world: World, task: str, pool: Sequence[str], rng: random.Random
-) -> list[Message]:
-    """Return a judge's dialogue over a noisy episode: each action, its answer, the true verdict.
-
-    As in use, where it is asked from a shared node on, the judge is asked from any step on, with
-    the steps before as its log; every other time from the first.  The expert acts, but one action
-    in three is another (see `stray_action`).  An action is Good if it shortened the way to the
-    goal.  In a world that knows a gold path alone, one action in seven is put between those of the
-    path, and is Bad; if such an episode ends below 1, a mistake may have spoilt the path, and
-    nothing is judged behind the first.  Behind every other mistake a revision turn stands in the
-    log, as it does in an agent's that has learned to revise.
-    """
-    episode = Episode(world, task)
-    verdicts: dict[int, str] = {}  # of the steps that were judged
-    strays = 0.35 if world.has_expert else 0.15
-    way = world.expert() if world.has_expert else world.gold()
-    while way and not episode.done:
-        action = way[0]
-        if rng.random() < strays:
-            action = stray_action(episode, pool, rng)
-        step = len(episode.trajectory.steps)
-        episode.act(f"Action: {action}")
-        if world.has_expert:
-            left = world.expert()
-        elif action == way[0]:
-            left = way[1:]
-        else:
-            left = way
-        shorter = left is not None and len(left) < len(way)
-        verdicts[step] = GOOD if shorter else BAD
-        way = left
-        if not shorter and not episode.done and rng.random() < 0.5:
-            thought = rng.choice(critique.REVISION_THOUGHTS)
-            episode.act(critique.revision_turn(thought, episode.trajectory.score).reply)
-    steps = list(verdicts)
-    if not world.has_expert and episode.trajectory.score < 1.0:
-        errors = [t for t in steps if verdicts[t] == BAD]
-        steps = [t for t in steps if not errors or t <= errors[0]]
-    if steps and rng.random() < 0.5:
-        del steps[: rng.randrange(len(steps))]
-    messages: list[Message] = []
-    for t in steps:
-        question = episode.trajectory.judge_turn(t, first=t == steps[0])
-        answer = JUDGE_ANSWER.format(verdict=verdicts[t])
-        messages.append({"role": "user", "content": question})
-        messages.append({"role": "assistant", "content": answer, "loss": True})
-    return messages
-
-
-def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> str:
-    """Draw an action that may be a mistake.
-
-    Mostly one that might seem sensible where the episode stands, else one from anywhere (`pool`) or
-    one that was taken before.
-    """
-    kind = rng.random()
-    if kind < 0.7:
-        options = episode.world.choices()
-    elif kind < 0.85:
-        options = pool
-    else:
-        options = [action for action in episode.trajectory.actions if action != REVISE]
-    return rng.choice(options or pool)
+# --- the warm-up: the only training data that asks a world's truth, in `general.lessons`
 
 
 def general_data(

@@ -36,6 +36,7 @@ COPIED = (
     "requirements.txt",
     ".gitignore",
     "engine/*.py",
+    "general/*.py",
     "worlds/*.py",
     "extras/*.py",
     "docs/*",

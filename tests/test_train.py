@@ -26,13 +26,13 @@ from engine.dialogues import GREEDY, Dialogues
 from engine.learning import learned_logits
 from engine.table import average
 from envs import Lab, World, first_error, make_world
+from general.lessons import demonstration, judged_episode, stray_action
 from train import (
     Config,
     Encoded,
     Mix,
     Source,
     check,
-    demonstration,
     derive,
     draw,
     draw_batches,
@@ -859,7 +859,7 @@ def test_verdicts_of_judged_episodes_agree_with_the_truth():
         wrong_start = Counter()
         pool = ["go hall", "take lamp"] if name == "lab" else ["inventory", "get 1 oak"]
         for task in rng.sample(world.tasks("train"), 60):
-            messages = train.judged_episode(world, task, pool, rng)
+            messages = judged_episode(world, task, pool, rng)
             assert [m["role"] for m in messages] == ["user", "assistant"] * (len(messages) // 2)
             assert all(m["loss"] is True for m in messages[1::2])
             log, steps = lesson_of(messages)
@@ -901,7 +901,7 @@ def test_a_world_with_an_expert_but_without_choices_warms_up_on_mistakes_from_it
     assert world.choices() == []
     strays = Counter()
     for task in world.tasks("train")[:60]:
-        lesson = train.judged_episode(world, task, ["go attic", "take rope"], rng)
+        lesson = judged_episode(world, task, ["go attic", "take rope"], rng)
         log, steps = lesson_of(lesson)
         actions = [*log, *(action for action, _ in steps)]
         world.reset(options={"task": task})
@@ -921,9 +921,9 @@ def test_a_world_with_an_expert_but_without_choices_warms_up_on_mistakes_from_it
 def test_where_nothing_is_sensible_and_nothing_was_taken_a_stray_action_is_of_the_pool():
     episode = Episode(QuietLab(), Lab().tasks("train")[0])
     rng = random.Random(14)
-    assert {train.stray_action(episode, ["dance"], rng) for _ in range(100)} == {"dance"}
+    assert {stray_action(episode, ["dance"], rng) for _ in range(100)} == {"dance"}
     episode.act("Action: fly")
-    drawn = Counter(train.stray_action(episode, ["dance"], rng) for _ in range(1000))
+    drawn = Counter(stray_action(episode, ["dance"], rng) for _ in range(1000))
     assert drawn.keys() == {"dance", "fly"}
     assert 100 < drawn["fly"] < 200, "15 % of the strays were taken before"
 
@@ -950,7 +950,7 @@ def test_no_word_of_a_world_is_unknown_to_the_tiny_tokenizer():
             shown = [demonstration(world, task) for task in tasks]
             pool = [action for trajectory in shown for action in trajectory.actions]
             dialogues = [trajectory.messages() for trajectory in shown]
-            dialogues += [train.judged_episode(world, task, pool, rng) for task in tasks]
+            dialogues += [judged_episode(world, task, pool, rng) for task in tasks]
             texts += [message["content"] for messages in dialogues for message in messages]
             for task in tasks:  # and what the world says to somebody who tries this and that
                 episode = Episode(world, task)
@@ -1121,7 +1121,7 @@ def test_phase_one_never_asks_the_truth(monkeypatch, tmp_path):
         kinds = Counter(record["kind"] for record in records)
         assert kinds["revision"] == figures["counts"]["revision"]
     with pytest.raises(AssertionError, match="asked for the truth"):
-        train.judged_episode(Lab(), Lab().tasks("train")[0], ["go hall"], rng)
+        judged_episode(Lab(), Lab().tasks("train")[0], ["go hall"], rng)
 
 
 # --- the whole loop, at its smallest

@@ -8,10 +8,10 @@ import pytest
 from doubles import Corridor, first_bad
 
 import envs
-import train
 from agent_r import BAD, GOOD, REVISE, Episode, parse_verdict
 from envs import Lab
-from train import demonstration, judged_episode
+from general import lessons
+from general.lessons import demonstration, judged_episode
 
 
 def questions_of(messages):
@@ -32,7 +32,7 @@ def played(monkeypatch):
             super().__init__(*arguments)
             episodes.append(self)
 
-    monkeypatch.setattr(train, "Episode", Recorded)
+    monkeypatch.setattr(lessons, "Episode", Recorded)
     return episodes
 
 
