@@ -4,7 +4,8 @@ Read in order: `Product` and `Wish`, `shop_reward` (WebShop's own formula), `pro
 (the stock, and what may be asked of it), `search` and `Shop`.
 
 Unlike WebShop, a search finds kinds, not brands, and works on every page, not on the first alone;
-and a page says what is missing from the wish, since a tiny model compares badly.
+and a product's page shows its features too, and says what of the wish it lacks: a tiny model
+compares badly, and a judge cannot find an error that nothing shows.
 """
 
 from __future__ import annotations
@@ -165,8 +166,8 @@ def search(query: str, order: int) -> list[Product]:
 class Shop(World):
     """Search, open a product, choose its options and buy.
 
-    Results tell title and price; a product's page tells its colors and sizes, and a click there its
-    feature.  Whoever opened the wrong one must go back or search again.  Only buying pays.
+    Results tell title and price; a product's page tells its colors, sizes, feature and price.
+    Whoever opened the wrong one must go back or search again.  Only buying pays.
     """
 
     name = "shop"
@@ -174,6 +175,7 @@ class Shop(World):
     words = " ".join((MATERIALS, BRANDS, FEATURES, COLORS, SIZES, *THINGS.values())) + (
         " buy a: b c d price, up to 10 20 30 40 50 60 70 80 90. you can: search WORDS, click LABEL."
         " next prev back features description by chosen bought. the search page; colors: sizes: no"
+        " features: price: too high"
         " nothing happens"
     )
 
@@ -300,7 +302,7 @@ class Shop(World):
             self.done = True
             return "bought."
         if label == "features":
-            return f"features: {' '.join(item.attributes)}{self._missing_attributes(item)}."
+            return f"{self._features(item)}."
         if label == "description":
             return f"by {item.title.split()[0]}."
         for kind, labels in item.options.items():
@@ -315,6 +317,9 @@ class Shop(World):
                 wanted = self.wish.options[kind]
                 missing = "" if wanted in labels else f", no {wanted}"
                 lines.append(f"{kind}: {' '.join(labels)}{missing}")
+            lines.append(self._features(self.item))
+            too_high = ", too high" if self.item.price > self.wish.limit else ""
+            lines.append(f"price: {self.item.price}{too_high}")
             return f"{self.item.title}: {'; '.join(lines)}."
         lines = []
         for label, product in self._shown().items():
@@ -325,9 +330,10 @@ class Shop(World):
             lines.append("next")
         return "; ".join(lines) + "."
 
-    def _missing_attributes(self, item: Product) -> str:
+    def _features(self, item: Product) -> str:
         missing = [wanted for wanted in self.wish.attributes if wanted not in item.attributes]
-        return "".join(f", no {wanted}" for wanted in missing)
+        lacking = "".join(f", no {wanted}" for wanted in missing)
+        return f"features: {' '.join(item.attributes)}{lacking}"
 
     def _clicks_on_results(self, results: list[Product], page: int) -> list[str]:
         """Return the clicks from a page of these results to buying the wanted one among them."""
