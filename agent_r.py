@@ -111,13 +111,22 @@ class Trajectory:
     def loops(self) -> float:
         """Return the share of steps that repeat an (action, observation) pair already seen.
 
-        Revision turns are not counted, neither as steps nor as repeats.  (The paper's Figure 4
-        counts repeated sequences of actions by their length; this is another measure of the same.)
+        A revision turn is no step and no repeat, unless it stands right behind another one: who
+        says nothing but `revise` loops.  (The paper's Figure 4 counts repeated sequences of actions
+        by their length; this is another measure of the same.)
         """
-        turns = [(step.action, step.observation) for step in self.steps if step.action != REVISE]
-        if not turns:
-            return 0.0
-        return 1.0 - len(set(turns)) / len(turns)
+        seen = set()
+        counted = 0
+        repeated = 0
+        previous = ""
+        for step in self.steps:
+            turn = (step.action, step.observation)
+            if step.action != REVISE or previous == REVISE:
+                counted += 1
+                repeated += turn in seen
+            seen.add(turn)
+            previous = step.action
+        return repeated / counted if counted else 0.0
 
     def judge_turn(self, t: int, first: bool = True) -> str:
         """Return the judge's turn on action t and its observation (paper, Table 4).

@@ -72,6 +72,7 @@ class CritiqueSettings:
     splice: str = "verified"
     pairing: str = "deepest"
     idle: str = "context"  # whether idle steps of good trajectories are context or learned
+    rollouts: int = 256  # dialogues that are judged at a time
 
 
 @dataclass
@@ -274,7 +275,7 @@ def errors_by_critic(
     actor: Actor,
     pairs: Sequence[Pair],
     make_world: Callable[[], World],
-    critic: str,
+    settings: CritiqueSettings,
     rng: random.Random,
 ) -> list[int | None]:
     """Return t' of each pair's bad trajectory, from the shared node on, by one of `CRITICS`.
@@ -284,13 +285,13 @@ def errors_by_critic(
     """
     bads = [pair.tree.trajectory(pair.bad) for pair in pairs]
     starts = [pair.shared for pair in pairs]
-    if critic == "actor":
-        return find_first_errors(actor, bads, starts)
+    if settings.critic == "actor":
+        return find_first_errors(actor, bads, starts, settings.rollouts)
     errors: list[int | None] = []
     for bad, start in zip(bads, starts, strict=True):
-        if critic == "end":
+        if settings.critic == "end":
             errors.append(len(bad.steps) - 1)
-        elif critic == "random":
+        elif settings.critic == "random":
             errors.append(rng.randrange(start, len(bad.steps)))
         else:
             errors.append(first_error(make_world(), bad.task, bad.actions, start))
@@ -420,7 +421,7 @@ def criticise(
 ) -> Revisions:
     """Return the revisions of one iteration, at most `settings.pairs` from each tree."""
     pairs = draw_pairs(trees, settings, rng)
-    errors = errors_by_critic(actor, pairs, make_world, settings.critic, rng)
+    errors = errors_by_critic(actor, pairs, make_world, settings, rng)
     world = make_world()
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
@@ -465,11 +466,17 @@ def draw_pairs(trees: Sequence[Tree], settings: CritiqueSettings, rng: random.Ra
 def good_examples(
     trees: Sequence[Tree], settings: CritiqueSettings, rng: random.Random
 ) -> list[Example]:
-    """Return the trajectories of good leaves, at most `settings.pairs` of each tree."""
+    """Return the trajectories of good leaves, at most `settings.pairs` of each tree.
+
+    Ours: a tree in which every leaf is good gives none, as the agent has nothing to learn there.
+    """
     examples = []
     for tree in trees:
-        leaves = [leaf for leaf in tree.leaves() if leaf.step and leaf.step.score >= settings.alpha]
-        for leaf in rng.sample(leaves, min(settings.pairs, len(leaves))):
+        leaves = [leaf for leaf in tree.leaves() if leaf.step]
+        goods = [leaf for leaf in leaves if leaf.step.score >= settings.alpha]
+        if len(goods) == len(leaves):
+            continue
+        for leaf in rng.sample(goods, min(settings.pairs, len(goods))):
             examples.append(Example("good", learnable(tree.trajectory(leaf), settings)))
     return examples
 
@@ -498,6 +505,9 @@ def failed_prefixes(
     A start is a failed trajectory cut just after its true first error.  A failure in which there is
     no error is passed over.  One is counted, and left out, if its episode is over after the cut, or
     if no way is left that fits the step limit.
+
+    The released code gives a fresh budget of steps behind the prefix.  Here the prefix has spent
+    its own steps: the limit is the world's, and an agent that errs in earnest has no other.
     """
     starts = []
     lost = 0

@@ -146,7 +146,9 @@ class Config:
         Direct-Revision, a baseline, keeps the whole failure, then the thought, then the good steps.
         """
         alpha = self.alphas()[iteration - 1]
-        settings = CritiqueSettings(alpha, self.beta, self.pairs, idle=self.idle)
+        settings = CritiqueSettings(
+            alpha, self.beta, self.pairs, idle=self.idle, rollouts=self.rollouts
+        )
         if self.method == "direct-revision":
             return replace(settings, critic="end", splice="paper")
         return replace(settings, critic=self.critic, splice=self.splice, pairing=self.pairing)
@@ -237,6 +239,11 @@ class Encoded:
         """The number of its tokens."""
         return len(self.ids)
 
+    @property
+    def learned(self) -> int:
+        """The number of tokens that are learned; the first of a dialogue never is."""
+        return sum(label != -100 for label in self.labels[1:])
+
 
 @dataclass(frozen=True)
 class Preference:
@@ -250,6 +257,11 @@ class Preference:
     def length(self) -> int:
         """The number of tokens of both."""
         return self.good.length + self.bad.length
+
+    @property
+    def learned(self) -> int:
+        """The number of tokens that are learned, of both."""
+        return self.good.learned + self.bad.learned
 
 
 @dataclass(frozen=True)
@@ -620,13 +632,17 @@ class Run:
             examples, self.data_figures[name] = self.make_examples(name, world_trees, iteration)
             counts = self.data_figures[name]["counts"]
             counts.update(Counter(example.kind for example in examples))
+            counts["simulations"] = sum(tree.root.visits for tree in world_trees)
             counts["dropped_too_long"] = 0
+            counts["dropped_nothing_learned"] = 0
             for example in examples:
                 record = example.record(iteration)
                 records.append(record)
                 tokens = encode_record(self.actor, record)
                 if tokens is None:
                     counts["dropped_too_long"] += 1
+                elif not tokens.learned:
+                    counts["dropped_nothing_learned"] += 1
                 else:
                     encoded[example.kind].append(tokens)
         folder.write_lines(self.iteration_folder(iteration) / "data.jsonl", records)

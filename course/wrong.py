@@ -165,11 +165,11 @@ FAILED_PREFIXES = """
 
 LOOPS = """
     seen, repeated, counted = [], 0, 0
-    for step in self.steps:
-        if step.action == REVISE:
+    for before, step in zip([None, *self.steps], self.steps):
+        if step.action == REVISE and not (before and before.action == REVISE):
             continue
         counted += 1
-        if (step.action, step.observation) in seen:
+        if (step.action, step.observation) in seen or step.action == REVISE:
             repeated += 1
         seen.append((step.action, step.observation))
     return repeated / counted if counted else 0.0
@@ -651,7 +651,12 @@ WRONG = {
             LOOPS,
             ("(step.action, step.observation) in seen", "step.observation in [o for _, o in seen]"),
         ),
-        "revisions counted as loops": changed(LOOPS, ("step.action == REVISE", "False")),
+        "revisions counted as loops": changed(
+            LOOPS, ("step.action == REVISE and not", "False and not")
+        ),
+        "revisions never counted": changed(
+            LOOPS, (" and not (before and before.action == REVISE)", "")
+        ),
         "revisions counted as steps": changed(
             LOOPS, ("repeated / counted if counted", "repeated / len(self.steps) if counted")
         ),

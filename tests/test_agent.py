@@ -285,8 +285,10 @@ def test_the_first_question_of_the_judge_tells_task_and_log_and_later_ones_only_
         (["ab", "ab"], 1 / 2),
         (["ab", "ac", "ab", "ab"], 2 / 4),  # the same action told something new is no loop
         (["ab", "cb"], 0.0),
-        (["ab", "revise", "revise", "ab"], 1 / 2),  # revisions are neither steps nor repeats
-        (["revise", "revise"], 0.0),
+        (["ab", "revise", "ac", "revise", "ab"], 1 / 3),  # they are neither steps nor repeats,
+        (["ab", "revise", "revise", "ab"], 2 / 3),  # but one right behind another is both
+        (["revise"], 0.0),
+        (["revise", "revise", "revise"], 1.0),
     ],
 )
 def test_loops_are_the_share_of_steps_that_repeat_an_action_and_its_observation(turns, loops):

@@ -640,18 +640,27 @@ def test_a_dialogue_that_does_not_fit_is_dropped_whole():
     assert encode(actor, TAKE_CUP) is not None
 
 
-def test_an_example_that_does_not_fit_is_in_the_dataset_and_counted_and_not_trained_on(tmp_path):
+def test_an_example_that_cannot_be_learned_is_in_the_dataset_and_counted_and_not_trained_on(
+    tmp_path,
+):
     actor = tiny()
     short = trajectory("short", 1.0, "go hall")
+    idle = trajectory("short", 1.0, "go hall")
+    idle.steps[0].learned = False
     long = trajectory("long", 1.0, "go hall", "go hall")
     actor.max_length = encode(actor, short.messages()).length
     run = BareRun(Config(), actor, {"lab": Lab}, tmp_path)
-    examples = [critique.Example("good", short), critique.Example("good", long)]
+    examples = [critique.Example("good", played) for played in (short, long, idle)]
     run.make_examples = lambda name, trees, iteration: (examples, {"counts": {}})
     tokens = encode(actor, short.messages())
     assert run.criticise({"lab": []}, 1) == {"revision": [], "good": [tokens], "preference": []}
-    assert run.data_figures["lab"]["counts"] == {"good": 2, "dropped_too_long": 1}
-    assert len(read_lines(tmp_path / "iteration-1" / "data.jsonl")) == 2
+    assert run.data_figures["lab"]["counts"] == {
+        "simulations": 0,
+        "good": 3,
+        "dropped_too_long": 1,
+        "dropped_nothing_learned": 1,
+    }
+    assert len(read_lines(tmp_path / "iteration-1" / "data.jsonl")) == 3
 
 
 def test_every_seed_iteration_and_stage_has_a_stream_of_its_own():

@@ -81,7 +81,27 @@ def test_edge_a_revision_is_neither_a_loop_nor_a_step_to_count():
 
 def test_edge_no_steps():
     check("loops of an episode without a step", loops(), 0.0)
-    check("loops of an episode of revisions alone", loops((REVISE, "ok."), (REVISE, "ok.")), 0.0)
+    check("loops of an episode of one revision", loops((REVISE, "ok.")), 0.0)
+
+
+def test_edge_a_revision_right_behind_another_is_a_repeat():
+    revise = (REVISE, "ok.")
+    check(
+        "loops of an episode of four revisions and nothing else",
+        loops(revise, revise, revise, revise),
+        1.0,
+        (0.0, "who says nothing but `revise` loops"),
+        (0.75, "the first revision is no step to count"),
+        (2 / 3, "a revision right behind another is a repeat"),
+    )
+    check(
+        "loops of [hall, revise, revise, garden]",
+        loops(("go hall", "hall."), revise, revise, ("go garden", "garden.")),
+        1 / 3,
+        (0.0, "a revision right behind another is a step, and a repeat"),
+        (1 / 2, "a revision right behind another counts among the steps too"),
+        (1 / 4, "a revision behind an action is no step to count"),
+    )
 
 
 def test_property_the_order_of_the_steps_does_not_matter_and_repeats_add_up():
