@@ -75,8 +75,8 @@ def introduction(seeds: int) -> list[str]:
     return [
         "# What was measured",
         "Made by `python -m extras.reproduce --report` from results/reproduce, on test tasks; what "
-        "is neither a length nor a count is times 100. Intervals are 95 % bootstrap intervals over "
-        f"seeds and tasks. Seeds 0 to {seeds - 1}; of the plan are missing: "
+        "is neither a length nor a count is times 100. Intervals are 95 % t intervals over seeds, "
+        f"whose differences are paired by task. Seeds 0 to {seeds - 1}; of the plan are missing: "
         f"{', '.join(missing) or 'none'}.",
     ]
 

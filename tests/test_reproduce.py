@@ -1,9 +1,9 @@
 """The evidence: what is run and what not again, what a run leaves, the intervals, the report."""
 
 import json
+import math
 import re
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -172,24 +172,75 @@ def test_the_runs_of_a_world_and_seed_share_one_warm_up_though_they_begin_side_b
     assert len(commands) == 6
 
 
-def test_an_interval_holds_the_mean_and_is_as_wide_as_the_seeds_spread():
-    rng = np.random.default_rng(1)
-    samples = [rng.random(200) + shift for shift in rng.normal(0, 0.1, 40)]
+def test_an_interval_is_that_of_students_t_over_the_seeds():
+    samples = [np.full(200, 0.3), np.array([0.2, 0.6]), np.full(7, 0.5)]  # means 0.3, 0.4, 0.5
     middle, low, high = evidence.interval([samples])
-    assert middle == pytest.approx(np.mean(samples))
-    assert low < middle < high
-    # The spread of a mean over seeds is theirs over the root of their number; tasks add next to
-    # nothing here.
-    expected = 2 * 1.96 * np.std([s.mean() for s in samples]) / 40**0.5
-    assert high - low == pytest.approx(expected, rel=0.25)
-    # Seeds that are all alike differ by their tasks.
-    middle, low, high = evidence.interval([[np.repeat([0.0, 1.0], 50)] * 4])
-    assert high - low == pytest.approx(2 * 1.96 * 0.5 / 400**0.5, rel=0.25)
+    assert middle == pytest.approx(0.4)
+    half = 4.303 * 0.1 / 3**0.5  # with two degrees of freedom
+    assert (low, high) == pytest.approx((0.4 - half, 0.4 + half))
+
+
+def covered(interval_of, draw, truth, times=2000):
+    """How often an interval of what `draw` gives holds the truth."""
+    intervals = [interval_of(draw()) for _ in range(times)]
+    return np.mean([low <= truth <= high for _, low, high in intervals])
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_an_interval_of_few_seeds_holds_the_truth_as_often_as_it_says(seeds):
+    rng = np.random.default_rng(1)
+
+    def draw():
+        return [rng.normal(0.6 + rng.normal(0, 0.1), 0.4, 100) for _ in range(seeds)]
+
+    share = covered(lambda samples: evidence.interval([samples]), draw, 0.6)
+    assert share == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("spreads", [(0.1, 0.4), (0.02, 0.5), (0.2, 0.02)])  # of seeds, of tasks
+def test_where_all_seeds_share_their_tasks_the_luck_of_the_tasks_is_in_the_interval(seeds, spreads):
+    rng = np.random.default_rng(2)
+    of_seeds, of_tasks = spreads
+
+    def draw():
+        means = 0.6 + rng.normal(0, of_seeds, (seeds, 1)) + rng.normal(0, of_tasks, (1, 60))
+        return means + rng.normal(0, 0.2, (seeds, 60))
+
+    assert 0.93 <= covered(evidence.crossed_interval, draw, 0.6) <= 1
+    apart = covered(lambda values: evidence.interval([list(values)]), draw, 0.6)
+    if spreads == (0.02, 0.5):
+        assert apart < 0.7, "the interval over seeds alone takes the tasks for granted"
+
+
+def test_a_single_seed_has_a_mean_and_no_interval():
+    assert np.isnan(evidence.interval([[np.full(10, 0.2)]])[1:]).all()
+    assert np.isnan(evidence.crossed_interval(np.ones((1, 9)))[1:]).all()
+    assert evidence.mean_with_interval([[np.full(10, 0.2)]]) == "20.0"
 
 
 def test_an_average_over_worlds_weighs_each_alike():
-    middle, low, high = evidence.interval([[np.full(10, 0.2)], [np.full(1000, 0.8)] * 4])
-    assert (middle, low, high) == pytest.approx((0.5, 0.5, 0.5))
+    same = evidence.interval([[np.full(10, 0.2)] * 2, [np.full(1000, 0.8)] * 4])
+    assert same == pytest.approx((0.5, 0.5, 0.5))
+    # The half of a sum is half as wide; its degrees of freedom are those of both.
+    world = [np.array([value]) for value in (0.1, 0.2, 0.3)]
+    middle, low, high = evidence.interval([world, world])
+    half = 2.776 * (0.01 / 3 / 2) ** 0.5
+    assert (middle, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half))
+
+
+def test_the_quantiles_are_those_of_students_t():
+    # The density of t with n degrees of freedom, summed up between the quantiles, leaves 5 %.
+    for freedom in (1, 2, 4, 9, 30):
+        quantile = evidence.t_quantile(freedom)
+        x = np.linspace(-quantile, quantile, 200_001)
+        density = (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+        scale = math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2)
+        scale /= math.sqrt(freedom * math.pi)
+        assert scale * np.trapezoid(density, x) == pytest.approx(0.95, abs=2e-4)
+    assert evidence.t_quantile(4.9) == evidence.t_quantile(4)
+    assert evidence.t_quantile(0.5) == evidence.t_quantile(1)
+    assert evidence.t_quantile(1000) == evidence.t_quantile(30)
 
 
 def test_differences_are_taken_task_by_task_between_like_seeds(project):
@@ -203,7 +254,7 @@ def test_differences_are_taken_task_by_task_between_like_seeds(project):
     runs = evidence.read_evidence(5)
     (above_its_best,) = runs.of("lab", "agent-r").gains(runs.of("lab", "bc"), best=True)
     assert above_its_best.tolist() == [0.5, 0.25]
-    assert evidence.mean_with_interval([[gain]]).startswith("62.5 (")
+    assert evidence.mean_with_interval([[gain]]) == "62.5"
 
 
 def test_means_are_told_with_each_seed_or_with_their_spread():
@@ -218,7 +269,7 @@ def test_means_are_told_with_each_seed_or_with_their_spread():
     assert (with_seeds(means[:1]), with_deviation(means[:1])) == ("30.0", "30.0")
     assert (with_seeds([]), with_deviation([])) == ("-", "-")
     assert evidence.mean_with_interval([[]]) == "-"
-    in_words = evidence.mean_with_interval([[np.array([-1e-5])]])
+    in_words = evidence.mean_with_interval([[np.array([-1e-5])] * 2])
     assert in_words == "0.0 (0.0 to 0.0)", "no minus before 0"
 
 
@@ -240,17 +291,17 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
     for world, score in (("shop", 0.3), ("craft", 0.7)):
         put(f"{world} agent-r 1", left(world, [[0.0], [score]]))
     text = report.markdown(2)
-    assert "| agent-r | 75.0 (100.0, 50.0) | 30.0 | 70.0 | 58.3 (50.0 to 66.7) |" in text
-    assert "| before (iteration 0) | 0.0 (0.0, 0.0) | 0.0 | 0.0 | 0.0 (0.0 to 0.0) |" in text
+    assert "| agent-r | 75.0 (100.0, 50.0) | 30.0 | 70.0 | 58.3 |" in text
+    assert "| before (iteration 0) | 0.0 (0.0, 0.0) | 0.0 | 0.0 | 0.0 |" in text
     assert "| eto | - | - | - | - |" in text
     assert "| lab | agent-r | 0.0 ± 0.0 | 100.0 ± 0.0 |" in text
     assert "| lab | agent-r | 40.0 ± 0.0 | 10.0 ± 0.0 |" in text, "loops by iteration"
-    assert "| bc | 62.5 (25.0 to 100.0) | - | - | - | - | 25.0 |" in text, (
+    assert "| bc | 62.5 (-414.0 to 539.0) | - | - | - | - | 25.0 |" in text, (
         "and the least of the seeds"
     )
     assert "| agent-r | 50.0 (50.0, 50.0) | - | - |" in text, "recovery"
     assert "| agent-r | 10.0 (10.0, 10.0) | - | - |" in text, "loops"
-    start = "| lab | 1 | 100.0 ± 0.0 | 75.0 (50.0 to 100.0) | 90.0 ± 0.0 | 90.0 90.0"
+    start = "| lab | 1 | 100.0 ± 0.0 | 75.0 (-242.7 to 392.7) | 90.0 ± 0.0 | 90.0 90.0"
     assert f"{start} | 50.0 ± 0.0 | 10.0 ± 0.0 |" in text
     assert "| lab | 1 | 10 | 5 | 2.00 ± 0.00 | 30.0 ± 0.0 | 80.0 ± 0.0 | 10.0 ± 0.0 |" in text
     assert "| lab | 0 | 0 | 5 | - | - | 90.0 ± 0.0 | 20.0 ± 0.0 |" in text
@@ -277,8 +328,6 @@ INTERVAL = re.compile(r" \(\S+ to \S+\)")
 
 
 def test_the_report_in_the_repository_is_what_its_runs_say(monkeypatch):
-    quick = partial(evidence.interval, draws=2)  # intervals are not looked at here
-    monkeypatch.setattr(evidence, "interval", quick)
     text = (ROOT / "results" / "report.md").read_text(encoding="utf-8")
     assert INTERVAL.sub("", report.markdown(5)) == INTERVAL.sub("", text)
 
