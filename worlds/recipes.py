@@ -39,10 +39,11 @@ class Book:
     `get`.
     """
 
-    def __init__(self, recipes: Sequence[TaggedRecipe]):
+    def __init__(self, recipes: Sequence[TaggedRecipe], left_out: Sequence[TaggedRecipe] = ()):
         """Take the recipes in, but for those with an input that needs their output.
 
-        As in the benchmark, what needs what is decided by the recipes before.
+        As in the benchmark, what needs what is decided by the recipes before, and what only the
+        ones left out say, here or by the caller, is a thing to get as well.
         """
         self.members = _members(recipes)  # tag -> the goals that it stands for
         self.recipes: list[TaggedRecipe] = []
@@ -59,7 +60,8 @@ class Book:
             for way in ways:
                 links[goal].extend(way.inputs)
         self.parts = set(itertools.chain(*links.values()))  # what anything is made from
-        self.gettable = self.parts - self.ways.keys()
+        names = names_in([*recipes, *left_out])
+        self.gettable = names - self.ways.keys() - self.members.keys()
         # The rank puts what is made after all that it is made from.
         order = graphlib.TopologicalSorter(links).static_order()
         self.rank = {name: rank for rank, name in enumerate(order)}
@@ -152,6 +154,14 @@ def _members(recipes: Sequence[TaggedRecipe]) -> dict[str, list[str]]:
         if recipe.group and recipe.group not in outputs:
             groups.setdefault(recipe.group, set()).add(recipe.output)
     return {tag: sorted(members) for tag, members in groups.items()}
+
+
+def names_in(recipes: Sequence[TaggedRecipe]) -> set[str]:
+    """Return every name that these recipes say."""
+    names = set()
+    for recipe in recipes:
+        names.update((recipe.output, *recipe.inputs))
+    return names
 
 
 # --- the shortest way
@@ -290,14 +300,17 @@ def read_book(folder: str | Path) -> Book:
     Raises `UserError` for a folder or file of no use.
     """
     recipes: dict[str, TaggedRecipe] = {}  # by their text, as two files may tell the same
+    left_out = []
     for path in sorted(Path(folder).glob("*.json")):
         recipe = _read_file(path)
-        if recipe and not _from_block(recipe):
+        if recipe and _from_block(recipe):
+            left_out.append(recipe)
+        elif recipe:
             recipes[str(recipe)] = recipe
     if not recipes:
         hint = "--recipes takes a folder of Minecraft's files"
         raise UserError(f"there is no crafting recipe in {folder}; {hint}")
-    return Book(list(recipes.values()))
+    return Book(list(recipes.values()), left_out)
 
 
 def _read_file(path: Path) -> TaggedRecipe | None:
