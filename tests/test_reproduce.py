@@ -301,7 +301,7 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
     )
     assert "| agent-r | 50.0 (50.0, 50.0) | - | - |" in text, "recovery"
     assert "| agent-r | 10.0 (10.0, 10.0) | - | - |" in text, "loops"
-    start = "| lab | 1 | 100.0 ± 0.0 | 75.0 (-242.7 to 392.7) | 90.0 ± 0.0 | 90.0 90.0"
+    start = "| lab | 1 | 100.0 ± 0.0 | 75.0 (-242.6 to 392.6) | 90.0 ± 0.0 | 90.0 90.0"
     assert f"{start} | 50.0 ± 0.0 | 10.0 ± 0.0 |" in text
     assert "| lab | 1 | 10 | 5 | 2.00 ± 0.00 | 30.0 ± 0.0 | 80.0 ± 0.0 | 10.0 ± 0.0 |" in text
     assert "| lab | 0 | 0 | 5 | - | - | 90.0 ± 0.0 | 20.0 ± 0.0 |" in text
