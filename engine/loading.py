@@ -37,7 +37,8 @@ def load(folder: str | Path, device: str) -> tuple[Any, Any]:
     except Exception as error:  # whatever a broken checkpoint makes the loader raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         problem = "cannot be loaded as a causal language model"
-        if "quantization_config" in (folder / "config.json").read_text(encoding="utf-8"):
+        config = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+        if re.search(r'"quantization_config":\s*{', config):
             problem = f"is quantized; {WHOLE} (it {problem}"
             reason += ")"
         raise UserError(f"{folder}: {problem}: {reason}") from error

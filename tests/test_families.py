@@ -5,13 +5,15 @@ All families are tried by `python -m tests.zoo`; here are some, and the page tha
 
 import contextlib
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 import zoo
 from transformers import masking_utils
 
-from engine import dialogues, exactness
+import train
+from engine import dialogues, exactness, loading
 from engine.masks import by_tokens, closed_up, masks_by_tokens
 
 BY_NAME = {family.name: family for family in zoo.FAMILIES}
@@ -149,6 +151,13 @@ def test_a_window_of_columns_is_refused_however_wide_it_is(name, monkeypatch):
     assert "rows of different length" in exactness.fault(model)
 
 
+def test_columns_that_are_counted_where_no_configuration_reaches_are_found():
+    """GPT-Neo cuts its window into a buffer when it is made."""
+    family = BY_NAME["GPT-Neo"]
+    change = {**family.change, "window_size": 256, "max_position_embeddings": 2048}
+    assert "rows of different length" in exactness.fault(zoo.make(replace(family, change=change)))
+
+
 def test_a_model_is_left_as_it_was():
     model = zoo.make(BY_NAME["Gemma 3, text"])
     before = (model.config.to_dict(), {name: vars(part) for name, part in model.named_modules()})
@@ -203,3 +212,12 @@ def test_rows_of_padding_are_heard_by_nobody():
         one.feed([actor.format.turn("taken."), actor.format.turn("ok.")])
     assert padded.lengths() == plain.lengths()
     torch.testing.assert_close(padded.logits, plain.logits)
+
+
+def test_nothing_is_written_for_a_model_that_is_refused(tmp_path, capsys):
+    loading.save(zoo.make(BY_NAME["Mamba"]), zoo.TOKENIZER, tmp_path / "model")
+    command = ["--env", "lab", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "run")]
+    assert train.main(command) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    told = capsys.readouterr().err.strip().split("\n")[-1]
+    assert "MambaForCausalLM remembers something else than a key and a value" in told

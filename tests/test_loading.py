@@ -214,6 +214,18 @@ def test_weights_are_float32_whatever_they_were_saved_in(tmp_path):
         assert {weight.dtype for weight in back.model.parameters()} == {torch.float32}
 
 
+def test_weights_that_the_loader_unpacks_to_sixteen_bits_are_float32_too(tmp_path, monkeypatch):
+    tiny_actor().save(tmp_path / "model")
+    whole = AutoModelForCausalLM.from_pretrained
+
+    def unpacked(folder, dtype, **named):
+        return whole(folder, dtype=torch.bfloat16, **named)
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", unpacked)
+    model, _ = loading.load(tmp_path / "model", "cpu")
+    assert model.dtype == torch.float32
+
+
 ROPES = {
     "llama3": ({"rope_type": "llama3", "original_max_position_embeddings": 100}, 400),
     "longrope": ({"rope_type": "longrope", "original_max_position_embeddings": 100}, 100),

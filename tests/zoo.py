@@ -185,6 +185,19 @@ FAMILIES = [
             "activation_sparsity_pattern": [0.0] * 4,
         },
     ),
+    Family(
+        "Gemma 4, text, with shared keys",
+        "gemma4_text",
+        {
+            **HEADS,
+            **WINDOW,
+            "layer_types": SLIDING,
+            "num_kv_shared_layers": 2,
+            "global_head_dim": 8,
+            "vocab_size_per_layer_input": len(TOKENIZER),
+            "hidden_size_per_layer_input": 8,
+        },
+    ),
     Family("VaultGemma", "vaultgemma", {**HEADS, **WINDOW}),
     Family("Phi 1 and 2", "phi"),
     Family("Phi-3 and Phi-4", "phi3", WINDOW),
@@ -243,6 +256,10 @@ FAMILIES = [
     Family("ERNIE 4.5", "ernie4_5", HEADS),
     Family("Hunyuan", "hunyuan_v1_dense", HEADS),
     Family("MiniMax-M2", "minimax_m2", {**EXPERTS, **HEADS}),
+    Family("dots.llm1", "dots1", {**EXPERTS, **HEADS, "n_shared_experts": 1}),
+    Family(
+        "MiMo-V2-Flash", "mimo_v2_flash", {**EXPERTS, **HEADS, **WINDOW, "layer_types": SLIDING}
+    ),
     Family("nanochat", "nanochat"),
     Family("ModernBERT decoder", "modernbert-decoder", {"local_attention": 14}),
     Family("DiffLlama", "diffllama"),
