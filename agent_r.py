@@ -20,7 +20,7 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tqdm import tqdm
 from engine import loading
 from engine.chat import Template
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
+from engine.precision import Precision
 from engine.threads import together
 from engine.tiny import TinyShape, tiny_model, word_tokenizer
 from envs import REFUSED, World
@@ -293,14 +294,16 @@ class Actor:
 
     judge_tokens = 500  # of one answer of the judge at most, as in the released code
 
-    def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int = 64) -> None:
-        """Raises `UserError` if the chat template cannot be used."""
+    def __init__(
+        self, model: Any, tokenizer: Any, max_new_tokens: int = 64, dtype: str = "float32"
+    ) -> None:
+        """Raises `UserError` if the chat template cannot be used; computes in `dtype`."""
         self.model = model
         self.tokenizer = tokenizer
         self.format = ChatFormat(tokenizer)
         self.device = model.device
-        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self.max_length = positions or 10**9  # tokens of a context
+        self.precision = Precision(dtype)
+        self.max_length = loading.context_length(model.config)  # tokens of a context
         decode = functools.lru_cache(maxsize=200_000)(self.decode)  # much is said often
         unspoken = self.format.template.unspoken
         self.speaker = Speaker(model, self.format.end, unspoken, max_new_tokens, decode)
@@ -317,8 +320,10 @@ class Actor:
 
         Raises `UserError` for a folder that holds no chat model.
         """
-        model, tokenizer = loading.load(folder, device, dtype)
-        return cls(model, tokenizer, max_new_tokens)
+        model, tokenizer = loading.load(folder, device)
+        actor = cls(model, tokenizer, max_new_tokens, dtype)
+        actor.precision.check(model)
+        return actor
 
     @classmethod
     def tiny(
@@ -339,7 +344,8 @@ class Actor:
 
     def start(self, contexts: Sequence[Sequence[int]]) -> Dialogues:
         """Open one conversation for each context, a list of token ids."""
-        return Dialogues(self.speaker, contexts)
+        speaker = replace(self.speaker, model=self.precision.acting(self.model))
+        return Dialogues(speaker, contexts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a turn, without special tokens."""

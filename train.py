@@ -53,6 +53,7 @@ from engine.command_line import option
 from engine.dialogues import Sampling
 from engine.learning import learned_logits
 from engine.loading import pick_device
+from engine.precision import Precision
 from engine.table import Column, average, table
 from engine.tiny import TinyShape
 from envs import World, first_error, make_world
@@ -115,7 +116,9 @@ class Config:
     eval_split: str = option("test", "of the held-out tasks", choices=("validation", "test"))
     seed: int = option(0, "decides everything that is drawn", least=0)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
-    dtype: str = option("float32", "of the model", choices=("float32", "bfloat16"))
+    dtype: str = option(
+        "float32", "to compute in; weights stay float32", choices=("float32", "bfloat16")
+    )
     recipes: str = option("", "folder of Minecraft's recipe files, for textcraft")
     out: str = option("runs/tiny", "new folder for everything the run leaves")
 
@@ -418,7 +421,8 @@ def fine_tune(
     for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
         count = 0  # of learned tokens, or of pairs
         for micro_batch in batch:
-            loss, learned = objective(actor, micro_batch)
+            with actor.precision.training(model):
+                loss, learned = objective(actor, micro_batch)
             loss.backward()
             count += learned
             tokens += sum(example.length for example in micro_batch)
@@ -486,7 +490,8 @@ def with_reference(actor: Actor, pairs: Sequence[Preference]) -> list[Preference
     """Return the pairs with the margins of the actor as it is now, who is their reference."""
     referenced = []
     for pair in pairs:
-        value = float(margin(actor, pair.good, pair.bad))
+        with actor.precision.training(actor.model):
+            value = float(margin(actor, pair.good, pair.bad))
         referenced.append(replace(pair, reference_margin=value))
     return referenced
 
@@ -778,7 +783,7 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
             problem = f"knows other words; name a model of --env {config.env}"
             raise UserError(f"--warmed {config.warmed}: {problem}")
     actor.judge_tokens = config.judge_tokens
-    actor.model.to(getattr(torch, config.dtype))
+    actor.precision = Precision(config.dtype)
     if config.lookback:  # words stay as drawn, so that what one name teaches holds for all
         actor.model.get_input_embeddings().requires_grad_(False)
     return actor

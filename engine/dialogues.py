@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from engine.masks import masks_by_tokens
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -129,6 +131,16 @@ class Dialogues:
         rows = self._speak(sampling, limit or self.speaker.max_new_tokens)
         return [self.speaker.decode(tuple(row)) for row in rows]
 
+    def pad(self, columns: int) -> None:
+        """Append columns of padding to every row."""
+        rows = len(self.mask)
+        for layer in self.cache.layers:
+            heads, _, width = layer.keys.shape[1:]
+            keys = layer.keys.new_zeros(rows, heads, columns, width)
+            values = layer.values.new_zeros(rows, heads, columns, layer.values.shape[-1])
+            layer.update(keys, values)
+        self.mask = torch.nn.functional.pad(self.mask, (0, columns))
+
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; naming a row several times forks its conversation."""
         much_padding = self.mask.shape[1] > 1.25 * max(self.lengths())
@@ -148,14 +160,15 @@ class Dialogues:
         start = self.mask.sum(1, keepdim=True)
         positions = start + new.cumsum(1) - 1
         self.mask = torch.cat([self.mask, new], dim=1)
-        output = self.speaker.model(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=positions.clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with masks_by_tokens():
+            output = self.speaker.model(
+                input_ids=ids,
+                attention_mask=self.mask,
+                position_ids=positions.clamp(min=0),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         self.logits = output.logits[:, -1].float()
 
     def _sample(self, sampling: Sampling) -> torch.Tensor:

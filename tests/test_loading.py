@@ -7,7 +7,8 @@ import torch
 from doubles import tiny_actor
 from families import DIALOGUE, FAMILIES, family
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from agent_r import Actor
 from engine import UserError, loading
@@ -101,6 +102,62 @@ SPOILT = {
 }
 
 
+def as_an_adapter(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "config.json").unlink()
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+
+
+def change_weights(change):
+    def spoil(folder):
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+    return spoil
+
+
+def without_head(folder):
+    """A folder as `LlamaModel.save_pretrained` leaves it, whose head is not the embedding."""
+    spoil_config(tie_word_embeddings=False)(folder)
+
+
+def without_half_of_the_file(folder):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def with_a_token_more(special):
+    def spoil(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens(["<late>"], special_tokens=special)
+        tokenizer.save_pretrained(folder)
+
+    return spoil
+
+
+SPOILT |= {
+    "an adapter": (as_an_adapter, "adapter such as LoRA's, not a whole model"),
+    "no head": (without_head, "lacks 1 of its weights, such as lm_head.weight"),
+    "a layer lacks": (
+        change_weights(lambda weights: weights.pop("model.layers.1.mlp.up_proj.weight")),
+        "lacks 1 of its weights, such as model.layers.1.mlp.up_proj.weight",
+    ),
+    "half of the file": (without_half_of_the_file, "cannot be loaded"),
+    "no numbers": (
+        change_weights(lambda weights: weights["model.norm.weight"].fill_(torch.nan)),
+        "no finite numbers",
+    ),
+    "a token more": (with_a_token_more(special=False), "none for token .* <late>"),
+    "a special token more": (with_a_token_more(special=True), "none for token .* <late>"),
+    "quantized": (
+        spoil_config(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        "is quantized",
+    ),
+    "encoder": (spoil_config(model_type="t5"), "cannot be loaded"),
+}
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
@@ -129,6 +186,67 @@ def test_a_path_that_is_no_model_folder_is_named(kind, tmp_path):
     with pytest.raises(UserError, match="name one that holds a saved model") as caught:
         Actor.load(path)
     assert str(path) in str(caught.value)
+    assert ("a file, not a folder" in str(caught.value)) == (kind == "file")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_weights_that_stay_packed_are_refused(dtype, tmp_path):
+    layer = torch.nn.Linear(2, 2)
+    layer.weight = torch.nn.Parameter(layer.weight.to(dtype), requires_grad=False)
+    with pytest.raises(UserError, match="is quantized, and packed weights cannot be trained"):
+        loading.check_weights(tmp_path, layer, [])
+
+
+def test_tokens_of_pictures_may_have_no_row_since_no_text_holds_them(tmp_path):
+    """As in Gemma 3's smallest, whose tokenizer is that of its larger sisters."""
+    actor = tiny_actor()
+    actor.tokenizer.add_tokens(["<image_soft_token>"], special_tokens=True)
+    actor.save(tmp_path / "model")
+    assert Actor.load(tmp_path / "model").model.config.vocab_size == len(actor.tokenizer) - 1
+
+
+def test_weights_are_float32_whatever_they_were_saved_in(tmp_path):
+    actor = tiny_actor()
+    actor.model.to(torch.bfloat16)
+    actor.save(tmp_path / "model")
+    for dtype in ("float32", "bfloat16"):
+        back = Actor.load(tmp_path / "model", dtype=dtype)
+        assert {weight.dtype for weight in back.model.parameters()} == {torch.float32}
+
+
+def test_weights_that_the_loader_unpacks_to_sixteen_bits_are_float32_too(tmp_path, monkeypatch):
+    tiny_actor().save(tmp_path / "model")
+    whole = AutoModelForCausalLM.from_pretrained
+
+    def unpacked(folder, dtype, **named):
+        return whole(folder, dtype=torch.bfloat16, **named)
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", unpacked)
+    model, _ = loading.load(tmp_path / "model", "cpu")
+    assert model.dtype == torch.float32
+
+
+ROPES = {
+    "llama3": ({"rope_type": "llama3", "original_max_position_embeddings": 100}, 400),
+    "longrope": ({"rope_type": "longrope", "original_max_position_embeddings": 100}, 100),
+    "by layer": (
+        {
+            "sliding_attention": {"rope_type": "default"},
+            "full_attention": {"rope_type": "dynamic", "original_max_position_embeddings": 50},
+        },
+        50,
+    ),
+    "none": (None, 400),
+}
+
+
+@pytest.mark.parametrize("name", ROPES)
+def test_a_context_ends_where_positions_would_be_turned_otherwise(name):
+    parameters, length = ROPES[name]
+    config = PreTrainedConfig()
+    config.max_position_embeddings = 400
+    config.rope_parameters = parameters
+    assert loading.context_length(config) == length
 
 
 def test_auto_takes_a_device_that_is_there_and_another_is_refused_by_its_flag(monkeypatch):
