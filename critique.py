@@ -275,8 +275,10 @@ def errors_by_critic(
     actor: Actor,
     pairs: Sequence[Pair],
     make_world: Callable[[], World],
-    settings: CritiqueSettings,
+    critic: str,
     rng: random.Random,
+    *,
+    rollouts: int = 256,
 ) -> list[int | None]:
     """Return t' of each pair's bad trajectory, from the shared node on, by one of `CRITICS`.
 
@@ -285,13 +287,13 @@ def errors_by_critic(
     """
     bads = [pair.tree.trajectory(pair.bad) for pair in pairs]
     starts = [pair.shared for pair in pairs]
-    if settings.critic == "actor":
-        return find_first_errors(actor, bads, starts, settings.rollouts)
+    if critic == "actor":
+        return find_first_errors(actor, bads, starts, rollouts)
     errors: list[int | None] = []
     for bad, start in zip(bads, starts, strict=True):
-        if settings.critic == "end":
+        if critic == "end":
             errors.append(len(bad.steps) - 1)
-        elif settings.critic == "random":
+        elif critic == "random":
             errors.append(rng.randrange(start, len(bad.steps)))
         else:
             errors.append(first_error(make_world(), bad.task, bad.actions, start))
@@ -421,7 +423,9 @@ def criticise(
 ) -> Revisions:
     """Return the revisions of one iteration, at most `settings.pairs` from each tree."""
     pairs = draw_pairs(trees, settings, rng)
-    errors = errors_by_critic(actor, pairs, make_world, settings, rng)
+    errors = errors_by_critic(
+        actor, pairs, make_world, settings.critic, rng, rollouts=settings.rollouts
+    )
     world = make_world()
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far

@@ -63,6 +63,7 @@ from worlds.presets import PRESETS, TINY
 
 # bc learns from the warm-up's data alone, optimal from good trajectories (`Run.make_examples`).
 METHODS = ("agent-r", "bc", "optimal", "direct-revision", "eto")
+WINNERS = ("search", "expert")  # of eto's pairs: as Agent-R's good ones, or as its authors have it
 
 
 # --- configuration
@@ -96,6 +97,7 @@ class Config:
     dpo_lr: float = option(1e-6, "peak learning rate of eto, as its authors have it", least=1e-9)
     dpo_pairs: int = option(32, "pairs in an optimisation step of eto")
     dpo_epochs: int = option(3, "passes of eto over the pairs of an iteration")
+    winners: str = option("search", "whose good trajectories eto prefers", choices=WINNERS)
     pairs: int = option(4, "revision trajectories, and good ones, per tree at most")
     temperature: float = option(1.0, "of the actor while searching; later greedy", least=1e-9)
     max_new_tokens: int = option(64, "tokens of one reply at most")
@@ -662,6 +664,10 @@ class Run:
         rng = derive(self.config, iteration, f"splice {name}")
         if method == "eto":
             preferences = critique.preference_examples(trees, settings, rng)
+            if self.config.winners == "expert":
+                world = self.worlds[name]()
+                for example in preferences:
+                    example.trajectory = demonstration(world, example.trajectory.task)
             return preferences, {**NO_DATA, "counts": {}}
         if method == "optimal":
             goods = critique.good_examples(trees, settings, rng)
@@ -763,6 +769,8 @@ def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
     """Draw the same held-out tasks for every method; raises `UserError` for a truth not known."""
     if config.critic == "truth" and not make().has_expert:
         raise UserError(f"--critic truth: {name} has no expert, so nobody knows the truth")
+    if config.winners == "expert" and not (make().has_expert or make().has_gold):
+        raise UserError(f"--winners expert: {name} has no expert; use --winners search")
     tasks = make().tasks(config.eval_split)
     count = min(config.eval_tasks, len(tasks))
     return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))

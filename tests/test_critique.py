@@ -397,7 +397,7 @@ def test_an_untrained_model_judges_as_well_and_in_lockstep_as_alone(monkeypatch)
         return "Bad" if sum(map(ord, reply)) % 3 == 0 else "Good"
 
     monkeypatch.setattr(critique, "parse_verdict", verdict)
-    actor = tiny_actor(2, max_new_tokens=4)
+    actor = tiny_actor(4, max_new_tokens=4)
     trajectories, starts = some_episodes(8)
     alone = []
     for trajectory, start in zip(trajectories, starts, strict=True):
@@ -640,8 +640,12 @@ def test_every_pair_is_a_revision_or_dropped_for_a_reason_and_every_example_is_c
     assert kinds == {kind: counts[kind] for kind in ("revision", "good")}
     good = 0
     for tree in TREES:
-        good += min(4, sum(leaf.step.score >= alpha for leaf in tree.leaves()))
+        scores = [leaf.step.score for leaf in tree.leaves()]
+        if min(scores) < alpha:  # else there is nothing to learn
+            good += min(4, sum(score >= alpha for score in scores))
     assert counts["good"] == good > 0
+    all_good = [min(leaf.step.score for leaf in tree.leaves()) >= alpha for tree in TREES]
+    assert any(all_good) == (alpha == 0.5)
     assert counts["revision"] > 0
     assert counts["dropped_no_error"] > 0
     assert (counts["dropped_not_executable"] > 0) == (splice_kind == "verified")
@@ -912,9 +916,10 @@ def test_the_actor_judges_each_bad_trajectory_from_its_shared_node(monkeypatch):
     monkeypatch.setattr(critique, "find_first_errors", record)
     actor = object()
     pairs = pairs_that_share((LONG, 1), (BROKEN, 0))
-    assert errors_by_critic(actor, pairs, Lab, "actor", random.Random(0)) == [2, None]
+    rng = random.Random(0)
+    assert errors_by_critic(actor, pairs, Lab, "actor", rng, rollouts=7) == [2, None]
     bads = [trajectory_of(CUP, *LONG), trajectory_of(CUP, *BROKEN)]
-    assert asked == [(actor, bads, [1, 0])]
+    assert asked == [(actor, bads, [1, 0], 7)]
 
 
 def test_each_other_critic_finds_the_error_in_its_own_way():
@@ -965,7 +970,7 @@ def test_direct_revision_keeps_the_whole_failure():
 def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_parts(monkeypatch):
     asked = []
 
-    def record(actor, bads, starts):
+    def record(actor, bads, starts, rollouts):
         asked.append((bads, starts))
         return [len(bad.steps) - 1 for bad in bads]
 

@@ -1420,6 +1420,23 @@ def test_eto_prefers_the_good_to_the_bad_from_where_the_iteration_began(small, t
     assert eto.rows[1]["trained_tokens"] > 0
 
 
+def test_the_winners_of_eto_may_be_the_experts_as_its_authors_have_them(small, tmp_path):
+    changes = {"method": "eto", "iterations": 1, "winners": "expert"}
+    eto = Run(tmp_path / "eto", changed(SMALL, **changes))
+    data = eto.data(1)
+    assert data
+    for example in data:
+        assert example["messages"] == demonstration(Doors(), example["task"]).messages()
+        assert example["score"] == 1.0
+
+
+def test_winners_of_the_expert_are_refused_where_there_is_none(tmp_path):
+    exam = Config(winners="expert", out=str(tmp_path))
+    make = make_world("doubles:Corridor")
+    with pytest.raises(UserError, match="--winners expert: corridor has no expert"):
+        train.make_exam(exam, "corridor", type("Mute", (make,), {"expert": World.expert}))
+
+
 def test_a_margin_is_what_the_model_gives_the_words_of_the_agent_alone():
     actor = tiny_actor()
     text = dialogue("you are in the hall.", "Action: go garden")
