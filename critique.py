@@ -472,13 +472,13 @@ def good_examples(
 ) -> list[Example]:
     """Return the trajectories of good leaves, at most `settings.pairs` of each tree.
 
-    Ours: a tree in which every leaf is good gives none, as the agent has nothing to learn there.
+    Ours: a tree in which every leaf succeeds gives none, as nothing is to be learned there.
     """
     examples = []
     for tree in trees:
         leaves = [leaf for leaf in tree.leaves() if leaf.step]
         goods = [leaf for leaf in leaves if leaf.step.score >= settings.alpha]
-        if len(goods) == len(leaves):
+        if all(leaf.step.score >= 1.0 for leaf in leaves):
             continue
         for leaf in rng.sample(goods, min(settings.pairs, len(goods))):
             examples.append(Example("good", learnable(tree.trajectory(leaf), settings)))

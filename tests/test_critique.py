@@ -1,5 +1,6 @@
 """The critique: pairs, the first error, the splice, its check by replay, the dataset, figures."""
 
+import copy
 import random
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -641,14 +642,30 @@ def test_every_pair_is_a_revision_or_dropped_for_a_reason_and_every_example_is_c
     good = 0
     for tree in TREES:
         scores = [leaf.step.score for leaf in tree.leaves()]
-        if min(scores) < alpha:  # else there is nothing to learn
+        if min(scores) < 1.0:  # else there is nothing to learn
             good += min(4, sum(score >= alpha for score in scores))
     assert counts["good"] == good > 0
-    all_good = [min(leaf.step.score for leaf in tree.leaves()) >= alpha for tree in TREES]
-    assert any(all_good) == (alpha == 0.5)
     assert counts["revision"] > 0
     assert counts["dropped_no_error"] > 0
     assert (counts["dropped_not_executable"] > 0) == (splice_kind == "verified")
+
+
+def test_a_task_in_which_all_succeeds_gives_no_good_example():
+    rng = random.Random(0)
+    settings = replace(SETTINGS, pairs=100)
+    tree = next(tree for tree in TREES if {0.5, 1.0} <= scores_of(tree))
+    goods = good_examples([tree], settings, rng)
+    assert goods
+    solved = copy.deepcopy(tree)
+    for leaf in solved.leaves():
+        leaf.step = replace(leaf.step, score=1.0)
+    assert good_examples([solved], settings, rng) == []
+    solved.leaves()[0].step = replace(solved.leaves()[0].step, score=0.75)
+    assert len(good_examples([solved], settings, rng)) == len(solved.leaves()), "0.75 is good here"
+
+
+def scores_of(tree):
+    return {leaf.step.score for leaf in tree.leaves()}
 
 
 def test_every_example_has_a_flag_on_each_assistant_turn_and_says_where_it_came_from():

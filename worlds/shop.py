@@ -249,7 +249,7 @@ class Shop(World):
         from_here = self._clicks_on_results(self.results, self.page)
         if self.item:
             from_here.insert(0, "click back")
-        return min(from_here, from_search, key=len)
+        return min(from_search, from_here, key=len)  # a search works everywhere, so it goes first
 
     def choices(self) -> list[str]:
         """Click anything, or search for the wanted kind, or for a part of it."""
