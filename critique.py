@@ -138,7 +138,7 @@ def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> l
     be the bad one of a pair.  A root at which the episode ended has no step and is passed over.
     """
     leaves = [leaf for leaf in tree.leaves() if leaf.step]
-    good_leaves = [leaf for leaf in leaves if leaf.step.score >= settings.alpha]
+    good_leaves = [leaf for leaf in leaves if leaf.step.is_good(settings.alpha)]
     pairs = []
     for bad in leaves:
         goods = [leaf for leaf in good_leaves if leaf.step.score - bad.step.score > settings.beta]
@@ -327,7 +327,8 @@ def splice(
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
     """Return the same actions with the observations that the world really gives.
 
-    It is None if the episode ends early or falls short of the splice's score.
+    It is None if the episode ends early or falls short of the splice's score, unless it is won: a
+    longer way may pay a little less.
     """
     episode = Episode(world, revision.task)
     for step in revision.steps:
@@ -335,7 +336,7 @@ def execute(world: World, revision: Trajectory) -> Trajectory | None:
             return None
         episode.act(step.reply, step.learned)
     executed = episode.trajectory
-    return executed if executed.score >= revision.score else None
+    return executed if executed.won or executed.score >= revision.score else None
 
 
 def verified_splice(
@@ -468,7 +469,7 @@ def good_examples(
     """Return the trajectories of good leaves, at most `settings.pairs` of each tree."""
     examples = []
     for tree in trees:
-        leaves = [leaf for leaf in tree.leaves() if leaf.step and leaf.step.score >= settings.alpha]
+        leaves = [leaf for leaf in tree.leaves() if leaf.step and leaf.step.is_good(settings.alpha)]
         for leaf in rng.sample(leaves, min(settings.pairs, len(leaves))):
             examples.append(Example("good", learnable(tree.trajectory(leaf), settings)))
     return examples
@@ -503,7 +504,7 @@ def failed_prefixes(
     lost = 0
     world = make_world()
     for trajectory in trajectories:
-        if trajectory.score >= 1.0:
+        if trajectory.won:
             continue
         error = first_error(world, trajectory.task, trajectory.actions)
         if error is None:
