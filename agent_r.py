@@ -17,7 +17,6 @@ that overflows ends the episode uncut, where the released code deletes turns fro
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from engine import loading
 from engine.anew import begun_anew
 from engine.chat import Template
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
-from engine.replies import actions_of, parse_action
+from engine.replies import actions_of, parse_action, parse_verdict  # noqa: F401, of the judge
 from engine.threads import together
 from engine.tiny import TinyShape, tiny_model, word_tokenizer
 from envs import REFUSED, EpisodeLostError, World
@@ -151,25 +150,6 @@ class Trajectory:
         return JUDGE_PROMPT.format(task=self.opening, log="\n".join(turns[:t]), current=turns[t])
 
 
-# `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
-# not the question itself, `Judgment: Good, Bad or Uncertain`.
-VERDICT = re.compile(
-    r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
-    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b)",
-    re.IGNORECASE,
-)
-
-
-def parse_verdict(reply: str) -> str:
-    """Return `Good`, `Bad` or `Uncertain`, the last judgement of a reply, however it is dressed.
-
-    A reply without a judgement is `Uncertain`.  (The released code searches the whole answer where
-    the label is missing, so that "not good" counts as good there.)
-    """
-    verdicts = VERDICT.findall(reply)
-    return verdicts[-1].capitalize() if verdicts else UNCERTAIN
-
-
 class Episode:
     """A world and the trajectory through it; its step limit counts every turn, revisions too."""
 
@@ -184,11 +164,10 @@ class Episode:
         self.world = world
         self.limit = min(max_depth or world.step_limit, world.step_limit)
         self.done = False
-        self.lost = False  # whether the world lost it: to be begun anew, from an opening of its own
+        self.lost = False  # whether the world lost it, so that it has to be begun anew
+        self.beginnings = 1
         self.trajectory = Trajectory(task, info["instruction"], observation)
-        for step in steps:
-            if not self.lost:
-                self.act(step.reply)
+        self.replay(steps)
 
     @property
     def observation(self) -> str:
@@ -196,6 +175,12 @@ class Episode:
         if self.trajectory.steps:
             return self.trajectory.steps[-1].observation
         return self.trajectory.observation
+
+    def replay(self, steps: Iterable[Step]) -> None:
+        """Take the replies of `steps`, as far as the world keeps the episode."""
+        for step in steps:
+            if not self.lost:
+                self.act(step.reply)
 
     def act(self, reply: str, learned: bool = True) -> None:
         """Take one turn.

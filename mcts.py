@@ -84,6 +84,7 @@ class Tree:
     observation: str
     root: Node
     lost: bool = False  # the world did not go to a node again as it went before
+    beginnings: int = 1  # how often the tree was begun, as it was lost
 
     def leaves(self) -> list[Node]:
         """Return the nodes at which an episode ended, in order of sampling."""
@@ -208,7 +209,7 @@ def finish(leaf: Node) -> None:
 
 # --- the search
 
-REPLAYS = 8  # tries to reach a node again in a world that orders things otherwise at times
+REPLAYS = 30  # tries to reach a node again in a world that orders things otherwise at times
 
 
 def search(
@@ -227,7 +228,7 @@ def search(
     def grow(tasks: Sequence[str]) -> list[Tree]:
         return grow_trees(actor, worlds, tasks, settings, sampling)
 
-    return begun_anew(grow, tasks)
+    return begun_anew(grow, tasks, worth=lambda tree: tree.root.visits)
 
 
 def grow_trees(
@@ -318,9 +319,12 @@ def stand(world: World, tree: Tree, leaf: Node, max_depth: int) -> Episode:
     told = known.steps if leaf.visits else known.steps[:-1]  # a sampled reply has no answer yet
     observations = [step.observation for step in told]
     for _ in range(REPLAYS):
-        episode = Episode(world, tree.task, known.steps, max_depth)
+        episode = Episode(world, tree.task, max_depth=max_depth)
+        if episode.trajectory.opening != known.opening:
+            continue
+        episode.replay(known.steps)
         again = [step.observation for step in episode.trajectory.steps[: len(told)]]
-        if episode.trajectory.opening == known.opening and again == observations:
+        if again == observations and not episode.lost:
             return episode
     episode.lost = episode.done = True
     return episode
@@ -374,7 +378,7 @@ def to_record(tree: Tree) -> dict[str, Any]:
             }
         )
     opening = {"task": tree.task, "instruction": tree.instruction, "observation": tree.observation}
-    return {**opening, "nodes": nodes}
+    return {**opening, "beginnings": tree.beginnings, "nodes": nodes}
 
 
 def step_record(step: Step) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an agent's reply says it does, however it is dressed.
+"""What an agent's reply says that it does, and what a judge's says, however they are dressed.
 
 Models write `**Action:** go hall`, `Action 2: "go hall".` or a block of code behind `action:`; all
 of that is `go hall`.  Inside an action nothing is changed but blanks.
@@ -7,6 +7,8 @@ of that is `go hall`.  Inside an action nothing is changed but blanks.
 from __future__ import annotations
 
 import re
+
+# --- actions
 
 # `Action:`, `action 2:`, `**Action:**`; not `reaction:` and not `Available actions:`.
 LABEL = re.compile(r"(?<![a-z])action[ \t*_`#.()\d]*[:\uff1a](?:[*_`\"']+(?!\S))?", re.IGNORECASE)
@@ -58,3 +60,24 @@ def bare(line: str) -> str:
         if shorter == text:
             return text
         text = shorter
+
+
+# --- verdicts
+
+# `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
+# not the question itself, `Judgment: Good, Bad or Uncertain`.
+VERDICT = re.compile(
+    r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
+    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b)",
+    re.IGNORECASE,
+)
+
+
+def parse_verdict(reply: str) -> str:
+    """Return `Good`, `Bad` or `Uncertain`, the last judgement of a reply, however it is dressed.
+
+    A reply without a judgement is `Uncertain`.  (The released code searches the whole answer where
+    the label is missing, so that "not good" counts as good there.)
+    """
+    verdicts = VERDICT.findall(reply)
+    return verdicts[-1].capitalize() if verdicts else "Uncertain"
