@@ -475,9 +475,9 @@ class AgentGym(World):
         """Take an action of the past again; return whether it went as before."""
         try:
             answer = self._send("step", {"action": action})
-        except RefusedError:
-            if before is not None:
-                raise  # the environment may be gone
+        except RefusedError as refusal:
+            if before is not None:  # the environment may be gone
+                raise LostError(str(refusal), len(self.server.waits)) from None
             return True
         return self.server.text(answer, self.kind.observation) == before
 

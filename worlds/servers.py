@@ -168,8 +168,8 @@ BABYAI_TWINS = numbers(
 )
 
 # Number n is level n % 40 with the layout n // 40; no layout is in two splits.  The held-out ones
-# also begin with words with which no training task begins: see above.  A win pays 0.944 to 0.9997
-# by level and length, less for a detour, and the field `score` adds up what every step pays.
+# also begin with words with which no training task begins: see above.  A win pays less
+# than 1, the sooner the more, and the field `score` adds up what every step pays.
 BABYAI = Kind(
     size=4000,
     validation=range(200, 400),
