@@ -17,7 +17,6 @@ that overflows ends the episode uncut, where the released code deletes turns fro
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,12 +26,14 @@ from typing import Any
 from tqdm import tqdm
 
 from engine import loading
+from engine.anew import begun_anew
 from engine.chat import Template
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
 from engine.precision import Precision
+from engine.replies import actions_of, parse_action, parse_verdict  # noqa: F401, of the judge
 from engine.threads import together
 from engine.tiny import TinyShape, tiny_model, word_tokenizer
-from envs import REFUSED, World
+from envs import REFUSED, EpisodeLostError, World
 
 Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss": bool (assistant)}
 
@@ -40,6 +41,9 @@ Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss
 REVISE = "revise"
 REVISE_ANSWER = "ok."
 NO_ACTION = "no action. write Action: and then one action."
+SEVERAL_ACTIONS = (
+    "one action. write Action: and then one action."  # no word that a tiny model lacks
+)
 
 GOOD, BAD, UNCERTAIN = "Good", "Bad", "Uncertain"
 JUDGE_PROMPT = (  # what the verdicts mean is the paper's Table 4
@@ -69,6 +73,11 @@ class Step:
     score: float  # r of the episode after this step
     effect: str = ""  # of the action, as the world told it: see `envs.CHANGED`
     learned: bool = True
+    won: bool | None = None  # whether the episode is a success now, if the world says so itself
+
+    def is_good(self, alpha: float) -> bool:
+        """Whether an episode that ends here is good: r >= alpha, or a success that pays less."""
+        return bool(self.won) or self.score >= alpha
 
 
 @dataclass
@@ -84,6 +93,14 @@ class Trajectory:
     def score(self) -> float:
         """r(tau), the score of the last step, in [0, 1]."""
         return self.steps[-1].score if self.steps else 0.0
+
+    @property
+    def won(self) -> bool:
+        """Whether the episode is a success: the world's own word, or else r = 1."""
+        if not self.steps:
+            return False
+        last = self.steps[-1]
+        return last.score >= 1.0 if last.won is None else last.won
 
     @property
     def opening(self) -> str:
@@ -143,34 +160,6 @@ class Trajectory:
         return JUDGE_PROMPT.format(task=self.opening, log="\n".join(turns[:t]), current=turns[t])
 
 
-def parse_action(reply: str) -> str:
-    """Return the text after the last `Action:`, to the end of its line; empty without a label."""
-    _, label, rest = reply.rpartition("Action:")
-    if not label:
-        return ""
-    line = rest.strip().split("\n")[0]
-    return " ".join(line.split())
-
-
-# `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
-# not the question itself, `Judgment: Good, Bad or Uncertain`.
-VERDICT = re.compile(
-    r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
-    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b)",
-    re.IGNORECASE,
-)
-
-
-def parse_verdict(reply: str) -> str:
-    """Return `Good`, `Bad` or `Uncertain`, the last judgement of a reply, however it is dressed.
-
-    A reply without a judgement is `Uncertain`.  (The released code searches the whole answer where
-    the label is missing, so that "not good" counts as good there.)
-    """
-    verdicts = VERDICT.findall(reply)
-    return verdicts[-1].capitalize() if verdicts else UNCERTAIN
-
-
 class Episode:
     """A world and the trajectory through it; its step limit counts every turn, revisions too."""
 
@@ -185,9 +174,10 @@ class Episode:
         self.world = world
         self.limit = min(max_depth or world.step_limit, world.step_limit)
         self.done = False
+        self.lost = False  # whether the world lost it, so that it has to be begun anew
+        self.beginnings = 1
         self.trajectory = Trajectory(task, info["instruction"], observation)
-        for step in steps:
-            self.act(step.reply)
+        self.replay(steps)
 
     @property
     def observation(self) -> str:
@@ -196,26 +186,38 @@ class Episode:
             return self.trajectory.steps[-1].observation
         return self.trajectory.observation
 
+    def replay(self, steps: Iterable[Step]) -> None:
+        """Take the replies of `steps`, as far as the world keeps the episode."""
+        for step in steps:
+            if not self.lost:
+                self.act(step.reply)
+
     def act(self, reply: str, learned: bool = True) -> None:
         """Take one turn.
 
-        A turn without an action, or with a revision, costs a step and is answered by the agent's
-        own loop; any other goes to the world.
+        A turn with no action or several, or with a revision, costs a step and is answered by the
+        agent's own loop; any other goes to the world, which may lose the episode.
         """
         action = parse_action(reply)
         score = self.trajectory.score
         effect = ""
+        won = None
         if action == "":
-            observation = NO_ACTION
+            observation = SEVERAL_ACTIONS if len(actions_of(reply)) > 1 else NO_ACTION
             effect = REFUSED
         elif action == REVISE:
             observation = REVISE_ANSWER
         else:
-            observation, _, terminated, truncated, info = self.world.step(action)
+            try:
+                observation, _, terminated, truncated, info = self.world.step(action)
+            except EpisodeLostError:
+                self.lost = self.done = True
+                return
             score = info["score"]
             effect = info.get("effect", "")
+            won = info.get("won")
             self.done = terminated or truncated
-        self.trajectory.steps.append(Step(reply, action, observation, score, effect, learned))
+        self.trajectory.steps.append(Step(reply, action, observation, score, effect, learned, won))
         if len(self.trajectory.steps) >= self.limit:
             self.done = True
 
@@ -452,18 +454,22 @@ def play(
     label: str = "playing",
 ) -> list[Trajectory]:
     """Play one episode from each start, `batch_size` at a time; return them in order."""
-    trajectories: list[Trajectory] = []
-    with tqdm(total=len(starts), desc=label, leave=False, disable=None) as bar:
-        for first in range(0, len(starts), batch_size):
-            batch = starts[first : first + batch_size]
-            worlds = [make_world() for _ in batch]
-            tasks = [start.task for start in batch]
-            steps = [start.steps for start in batch]
-            episodes = together(Episode, worlds, worlds, tasks, steps)
-            Lockstep(actor, episodes).finish(sampling)
-            trajectories += [episode.trajectory for episode in episodes]
-            bar.update(len(batch))
-    return trajectories
+    worlds = [make_world() for _ in starts[:batch_size]]
+
+    def play_all(starts: Sequence[Start]) -> list[Episode]:
+        played: list[Episode] = []
+        with tqdm(total=len(starts), desc=label, leave=False, disable=None) as bar:
+            for first in range(0, len(starts), batch_size):
+                batch = starts[first : first + batch_size]
+                tasks = [start.task for start in batch]
+                steps = [start.steps for start in batch]
+                episodes = together(Episode, worlds[: len(batch)], worlds, tasks, steps)
+                Lockstep(actor, episodes).finish(sampling)
+                played += episodes
+                bar.update(len(batch))
+        return played
+
+    return [episode.trajectory for episode in begun_anew(play_all, starts)]
 
 
 # --- figures of play, and a trajectory to read
@@ -480,10 +486,10 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float | None]:
 
     Each lies in [0, 1]; a figure over no episode is None.
     """
-    failures = [trajectory for trajectory in trajectories if trajectory.score < 1.0]
+    failures = [trajectory for trajectory in trajectories if not trajectory.won]
     return {
         "score": mean(trajectory.score for trajectory in trajectories),
-        "success": mean(float(trajectory.score >= 1.0) for trajectory in trajectories),
+        "success": mean(float(trajectory.won) for trajectory in trajectories),
         "loops": mean(trajectory.loops() for trajectory in trajectories),
         "loops_failed": mean(trajectory.loops() for trajectory in failures),
     }

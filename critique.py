@@ -139,7 +139,7 @@ def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> l
     be the bad one of a pair.  A root at which the episode ended has no step and is passed over.
     """
     leaves = [leaf for leaf in tree.leaves() if leaf.step]
-    good_leaves = [leaf for leaf in leaves if leaf.step.score >= settings.alpha]
+    good_leaves = [leaf for leaf in leaves if leaf.step.is_good(settings.alpha)]
     pairs = []
     for bad in leaves:
         goods = [leaf for leaf in good_leaves if leaf.step.score - bad.step.score > settings.beta]
@@ -330,7 +330,8 @@ def splice(
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
     """Return the same actions with the observations that the world really gives.
 
-    It is None if the episode ends early or falls short of the splice's score.
+    It is None if the episode ends early or falls short of the splice's score, unless it is won: a
+    longer way may pay a little less.
     """
     episode = Episode(world, revision.task)
     for step in revision.steps:
@@ -338,7 +339,7 @@ def execute(world: World, revision: Trajectory) -> Trajectory | None:
             return None
         episode.act(step.reply, step.learned)
     executed = episode.trajectory
-    return executed if executed.score >= revision.score else None
+    return executed if executed.won or executed.score >= revision.score else None
 
 
 def verified_splice(
@@ -477,8 +478,8 @@ def good_examples(
     examples = []
     for tree in trees:
         leaves = [leaf for leaf in tree.leaves() if leaf.step]
-        goods = [leaf for leaf in leaves if leaf.step.score >= settings.alpha]
-        if all(leaf.step.score >= 1.0 for leaf in leaves):
+        goods = [leaf for leaf in leaves if leaf.step.is_good(settings.alpha)]
+        if all(leaf.step.is_good(1.0) for leaf in leaves):
             continue
         for leaf in rng.sample(goods, min(settings.pairs, len(goods))):
             examples.append(Example("good", learnable(tree.trajectory(leaf), settings)))
@@ -517,7 +518,7 @@ def failed_prefixes(
     lost = 0
     world = make_world()
     for trajectory in trajectories:
-        if trajectory.score >= 1.0:
+        if trajectory.won:
             continue
         error = first_error(world, trajectory.task, trajectory.actions)
         if error is None:

@@ -29,6 +29,10 @@ SPLITS = ("train", "validation", "test")
 CHANGED, ANSWERED, REFUSED = "changed", "answered", "refused"
 
 
+class EpisodeLostError(UserError):
+    """A world that others run lost an episode and cannot bring it back: it is to be begun anew."""
+
+
 class World:
     """One text environment, playing one episode at a time.
 
@@ -44,6 +48,8 @@ class World:
     warm_up = "train"  # the split that an expert shows, if it is not the one that is searched
     score = 0.0  # r, of the episode so far
     done = True  # whether the episode is over
+    won: bool | None = None  # whether the episode is a success; None: it is one with score 1
+    begun_anew: int | None = None  # episodes that were lost (`EpisodeLostError`), over all copies
     effect = (
         ""  # of the newest action: CHANGED, ANSWERED or REFUSED, or empty in a world that is silent
     )
@@ -64,7 +70,7 @@ class World:
         """Carry out one action and return the observation o, also if nothing happened.
 
         Sets `score`, `done` when the episode has ended, and maybe `effect`.  Never raises for what
-        an agent says.
+        an agent says, but may raise `EpisodeLostError`.
         """
         raise NotImplementedError
 
@@ -112,6 +118,7 @@ class World:
         """
         self.score = 0.0
         self.done = False
+        self.won = None
         self._steps = 0
         instruction, observation = self.begin(options["task"])
         return observation, {"instruction": instruction, "score": self.score}
@@ -128,7 +135,9 @@ class World:
         observation = self.act(" ".join(action.split()))
         self._steps += 1
         truncated = not self.done and self._steps >= self.step_limit
-        info = {"score": self.score, "effect": self.effect}
+        info: dict[str, Any] = {"score": self.score, "effect": self.effect}
+        if self.won is not None:
+            info["won"] = self.won
         return observation, self.score - before, self.done, truncated, info
 
 

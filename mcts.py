@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from agent_r import Actor, Episode, Lockstep, Step, Trajectory, parse_action, together
+from engine.anew import begun_anew
 from engine.dialogues import Dialogues, Sampling
 from envs import World
 
@@ -82,6 +83,8 @@ class Tree:
     instruction: str
     observation: str
     root: Node
+    lost: bool = False  # the world did not go to a node again as it went before
+    beginnings: int = 1  # how often the tree was begun, as it was lost
 
     def leaves(self) -> list[Node]:
         """Return the nodes at which an episode ended, in order of sampling."""
@@ -206,6 +209,8 @@ def finish(leaf: Node) -> None:
 
 # --- the search
 
+REPLAYS = 30  # tries to reach a node again in a world that orders things otherwise at times
+
 
 def search(
     actor: Actor,
@@ -219,28 +224,49 @@ def search(
     Trees are searched `settings.rollouts` at a time, all in lockstep.
     """
     worlds = [make_world() for _ in tasks[: settings.rollouts]]
+
+    def grow(tasks: Sequence[str]) -> list[Tree]:
+        return grow_trees(actor, worlds, tasks, settings, sampling)
+
+    return begun_anew(grow, tasks, worth=lambda tree: tree.root.visits)
+
+
+def grow_trees(
+    actor: Actor,
+    worlds: Sequence[World],
+    tasks: Sequence[str],
+    settings: SearchSettings,
+    sampling: Sampling,
+) -> list[Tree]:
+    """Grow one tree for each task, in as many worlds at a time as there are."""
     trees = plant(worlds, tasks)
     # Like beside like: openings of the same length share a batch with little padding.
-    openings = [opening_tokens(actor, tree) for tree in trees]
-    order = sorted(range(len(trees)), key=lambda index: len(openings[index]))
+    lengths = [len(opening_tokens(actor, tree)) for tree in trees]
+    order = sorted(range(len(trees)), key=lengths.__getitem__)
     total = len(trees) * settings.simulations
     with tqdm(total=total, desc="searching", leave=False, disable=None) as bar:
         for first in range(0, len(trees), settings.rollouts):
             chosen = order[first : first + settings.rollouts]
-            batch = [trees[index] for index in chosen]
-            heard = actor.start([openings[index] for index in chosen])
+            # Planted once more, since a task stays in its world: another may begin it otherwise.
+            batch = plant(worlds, [tasks[index] for index in chosen])
+            for index, tree in zip(chosen, batch, strict=True):
+                trees[index] = tree
+            homes = worlds
+            heard = actor.start([opening_tokens(actor, tree) for tree in batch])
             while batch:
                 leaves = [select(tree.root, settings.c_uct) for tree in batch]
-                episodes = replay(worlds, batch, leaves, settings.max_depth)
+                episodes = replay(homes, batch, leaves, settings.max_depth)
                 lockstep = Lockstep(actor, episodes, heard)
                 replies = expand_all(leaves, lockstep, settings.branch, sampling)
                 rollout(lockstep, replies, sampling)
-                for leaf, episode in zip(leaves, episodes, strict=True):
-                    if episode.done:
+                for tree, leaf, episode in zip(batch, leaves, episodes, strict=True):
+                    tree.lost = episode.lost
+                    if episode.done and not episode.lost:
                         backpropagate(graft(leaf, episode), episode.trajectory.score)
                         bar.update()
                 going = [k for k, tree in enumerate(batch) if wants_more(tree, settings)]
                 batch = [batch[k] for k in going]
+                homes = [homes[k] for k in going]
                 if batch:
                     heard.select(going)
     return trees
@@ -248,7 +274,8 @@ def search(
 
 def wants_more(tree: Tree, settings: SearchSettings) -> bool:
     """Whether a tree takes another simulation: it has had too few, and something is left to try."""
-    return tree.root.visits < settings.simulations and not tree.root.finished
+    few = tree.root.visits < settings.simulations
+    return few and not tree.root.finished and not tree.lost
 
 
 def plant(worlds: Sequence[World], tasks: Sequence[str]) -> list[Tree]:
@@ -279,12 +306,28 @@ def replay(
 ) -> list[Episode]:
     """Return an episode of each tree that stands at its leaf."""
     count = len(trees)
-    tasks = []
-    steps = []
-    for tree, leaf in zip(trees, leaves, strict=True):
-        tasks.append(tree.task)
-        steps.append(leaf.steps())
-    return together(Episode, worlds, worlds[:count], tasks, steps, [max_depth] * count)
+    return together(stand, worlds[:count], worlds, trees, leaves, [max_depth] * count)
+
+
+def stand(world: World, tree: Tree, leaf: Node, max_depth: int) -> Episode:
+    """Return an episode that stands at a leaf, with all answers as the tree has them.
+
+    A world that others run may order things otherwise the next time, so it is asked some times;
+    if it never goes there again, the episode is lost.
+    """
+    known = tree.trajectory(leaf)
+    told = known.steps if leaf.visits else known.steps[:-1]  # a sampled reply has no answer yet
+    observations = [step.observation for step in told]
+    for _ in range(REPLAYS):
+        episode = Episode(world, tree.task, max_depth=max_depth)
+        if episode.trajectory.opening != known.opening:
+            continue
+        episode.replay(known.steps)
+        again = [step.observation for step in episode.trajectory.steps[: len(told)]]
+        if again == observations and not episode.lost:
+            return episode
+    episode.lost = episode.done = True
+    return episode
 
 
 def expand_all(
@@ -335,11 +378,13 @@ def to_record(tree: Tree) -> dict[str, Any]:
             }
         )
     opening = {"task": tree.task, "instruction": tree.instruction, "observation": tree.observation}
-    return {**opening, "nodes": nodes}
+    return {**opening, "beginnings": tree.beginnings, "nodes": nodes}
 
 
 def step_record(step: Step) -> dict[str, Any]:
     """Return a step as a JSON object; whether it is learned is not the tree's to say."""
     fields = asdict(step)
     del fields["learned"]
+    if step.won is None:
+        del fields["won"]
     return fields

@@ -526,6 +526,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajecto
     row.update(recovery=None, recovery_prefixes=None, recovery_left_out=None)
     row.update(critique.judge_figures([], []))  # None, each of them
     world = exam.make()
+    row["begun_anew"] = world.begun_anew
     if not world.has_expert:
         return row, trajectories
     if exam.prefixes is None:

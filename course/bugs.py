@@ -100,7 +100,7 @@ BUGS = {
     9: Bug(
         module="critique",
         name="execute",
-        old="return executed if executed.score >= revision.score else None",
+        old="return executed if executed.won or executed.score >= revision.score else None",
         new="return executed",
         answer="A splice is kept wherever it can be carried out, whatever the world then pays:"
         " r(revision) = r(good) is no longer checked, and the agent learns endings that fail.",

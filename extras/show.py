@@ -179,7 +179,7 @@ def mended_failure(world: World, task: str) -> Mended | None:
     for seed in range(1000):
         failure = chance_episode(world, task, random.Random(seed))
         error = first_error(world, task, failure.actions)
-        if failure.score == 1.0 or not error:
+        if failure.won or not error:
             continue
         revision = verified_splice(world, failure, [good], error, REVISION_THOUGHTS[0])
         if revision:

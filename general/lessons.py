@@ -62,7 +62,7 @@ def judged_episode(
             thought = rng.choice(REVISION_THOUGHTS)
             episode.act(revision_turn(thought, episode.trajectory.score).reply)
     steps = list(verdicts)
-    if not world.has_expert and episode.trajectory.score < 1.0:
+    if not world.has_expert and not episode.trajectory.won:
         errors = [t for t in steps if verdicts[t] == BAD]
         steps = [t for t in steps if not errors or t <= errors[0]]
     if steps and rng.random() < 0.5:

@@ -10,6 +10,7 @@ from families import BYTES, DIALOGUE, END, START, WORDS, family
 
 from agent_r import (
     NO_ACTION,
+    SEVERAL_ACTIONS,
     ChatFormat,
     Episode,
     Lockstep,
@@ -24,7 +25,7 @@ from agent_r import (
     transcript,
 )
 from engine.dialogues import GREEDY, Dialogues
-from envs import Lab, World
+from envs import REFUSED, EpisodeLostError, Lab, World
 
 CUP = "cup-pantry-hall-0"  # in layout 0 the cup lies in the garden
 LAMP = "lamp-attic-hall-5"
@@ -37,7 +38,6 @@ LAMP = "lamp-attic-hall-5"
     [
         ("Action: go hall", "go hall"),
         ("Thought: the lamp is near.\nAction: go hall", "go hall"),
-        ("Action: go hall\nAction: take lamp", "take lamp"),
         ("Action:   go   hall  ", "go hall"),
         ("Action: go\thall\r\n", "go hall"),
         ("Action: go hall\nObservation: hall: lamp.", "go hall"),
@@ -48,8 +48,6 @@ LAMP = "lamp-attic-hall-5"
         ("Action: <user>put lamp", "<user>put lamp"),
         ("Action: ", ""),
         ("Action:", ""),
-        ("Action: go hall Action:", ""),
-        ("action: go hall", ""),
         ("Action go hall", ""),
         ("go hall", ""),
         ("", ""),
@@ -63,8 +61,112 @@ LAMP = "lamp-attic-hall-5"
     ],
     ids=lambda text: ascii(text)[:40],
 )
-def test_the_action_is_what_stands_behind_the_last_label_to_the_end_of_its_line(reply, action):
+def test_the_action_is_what_stands_behind_the_label_to_the_end_of_its_line(reply, action):
     assert parse_action(reply) == action
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "action: go hall",
+        "ACTION: go hall",
+        "Action : go hall",
+        "Action\uff1a go hall",
+        "Action 1: go hall",
+        "Action1: go hall",
+        "Action #2: go hall",
+        "Action (2): go hall",
+        "1. Action: go hall",
+        "- Action: go hall",
+        "> Action: go hall",
+        "## Action: go hall",
+        "**Action:** go hall",
+        "**Action**: go hall",
+        "**Action: go hall**",
+        "*Action:* *go hall*",
+        "__Action:__ go hall",
+        "`Action: go hall`",
+        "`Action:` `go hall`",
+        "Action: `go hall`",
+        "Action: ```go hall```",
+        "Action:\n```\ngo hall\n```",
+        "Action:\n```text\ngo hall\n```\n",
+        "Action:\n\n  go hall\n\n",
+        "Action: **go hall**",
+        "Action: __go hall__",
+        'Action: "go hall"',
+        "Action: 'go hall'",
+        "Action: \u201cgo hall\u201d",
+        "Action: \u00abgo hall\u00bb",
+        '"Action: go hall"',
+        'Action: "go hall',
+        "Action: go hall.",
+        "Action: go hall...",
+        'Action: "go hall".',
+        'Action: "go hall."',
+        "Action: **`go hall`**.",
+        "Thought: **Action** is needed.\n**Action:** go hall.",
+        "Thought: i shall write Action: and one action.\nAction: go hall",
+        "Thought: a reaction: none. Available actions: two. Action: go hall",
+        "thought: on.\naction: go hall",
+    ],
+    ids=lambda text: ascii(text)[:60],
+)
+def test_an_action_is_read_however_it_is_dressed(reply):
+    assert parse_action(reply) == "go hall"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "click[Buy Now]",
+        'search["red" shoes, size 5.5]',
+        "put a in/on b",
+        "get 2 jack o'lantern",
+        "say 'yes'",
+        'say "go" and "stop"',
+        "go living_room",
+        "times 2*3*",
+        "look at (the) [thing]",
+        "go \u00e9t\u00e9",
+    ],
+)
+def test_what_belongs_to_an_action_stays(action):
+    assert parse_action(f"Thought: so.\nAction: {action}") == action
+    assert parse_action(f"**Action:** {action}.") == action
+    assert parse_action(f"Action:\n```\n{action}\n```") == action
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Action: go hall\nAction: take lamp",
+        "Action 1: go hall\nAction 2: take lamp",
+        "**Action:** go hall\nObservation: hall.\n**Action:** take lamp",
+        "action: go hall\n\naction: go hall",
+        "Thought: i go. Action: go hall Action: take lamp",
+        "Thought: i go.\nAction: go hall Action: take lamp",
+        "Action: go hall Action:",
+        "Action: revise\nAction: go hall",
+    ],
+)
+def test_several_actions_in_one_reply_are_one_mistake(reply):
+    played = Episode(Lab(), CUP)
+    place = played.world.room
+    played.act(reply)
+    (step,) = played.trajectory.steps
+    assert step.action == ""
+    assert step.observation == SEVERAL_ACTIONS
+    assert step.effect == REFUSED
+    assert played.world.room == place, "the world saw none of them"
+    played.act("i do not know.")
+    assert played.observation == NO_ACTION
+
+
+def test_a_tiny_model_can_read_the_answer_to_several_actions():
+    actor = tiny_actor()
+    assert actor.decode(actor.tokenizer(SEVERAL_ACTIONS)["input_ids"]) == SEVERAL_ACTIONS
+    assert set(SEVERAL_ACTIONS.split()) <= set(NO_ACTION.split()), "its words stay as they were"
 
 
 @pytest.mark.parametrize(
@@ -622,3 +724,89 @@ def test_a_transcript_has_a_star_in_the_margin_of_the_steps_that_are_marked():
     assert transcript(trajectory) == opening + plain
     starred = "  Thought: so. Action: left\n    place 1.\n* Action: right\n    place 2."
     assert transcript(trajectory, lambda step: step.action == "right") == opening + starred
+
+
+# --- success, and episodes that a world loses
+
+
+class Paying(Corridor):
+    """Pays 0.8 for place 4, and says that this is a success."""
+
+    def act(self, action):
+        observation = super().act(action)
+        self.score *= 0.8
+        self.won = self.place == 4
+        return observation
+
+
+def test_success_is_the_world_s_own_word():
+    won = episode(Paying, "test-0", "right", "right").trajectory
+    lost = episode(Paying, "test-0", "left", "left").trajectory
+    assert (won.score, won.won, lost.won) == (0.8, True, False)
+    assert figures([won, lost])["success"] == 0.5
+    assert won.steps[-1].is_good(1.0)
+    assert not won.steps[0].is_good(0.5)
+
+
+def test_without_a_word_of_the_world_a_success_is_a_score_of_1():
+    assert episode(Corridor, "test-0", "right", "right").trajectory.won
+    assert not episode(Corridor, "test-0", "right").trajectory.won
+    assert not Trajectory("t", "u", "o").won
+
+
+def test_a_word_of_the_last_episode_is_not_this_one_s():
+    world = Paying()
+    Episode(world, "test-0", [Step("Action: right", "", "", 0.0)] * 2)
+    assert world.won
+    Episode(world, "test-0")
+    assert world.won is None
+
+
+class Losing(Corridor):
+    """Loses its first `losses` episodes at their second action."""
+
+    losses = 0
+    begun: list = []  # noqa: RUF012, all copies write there
+
+    def begin(self, task):
+        self.begun.append(task)
+        self.count = 0
+        return super().begin(task)
+
+    def act(self, action):
+        self.count += 1
+        if self.count == 2 and Losing.losses:
+            Losing.losses -= 1
+            raise EpisodeLostError("it is gone")
+        return super().act(action)
+
+
+def to_the_right(turns, copy, luck):
+    return "Action: right"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_an_episode_that_is_lost_is_played_again_and_stands_once(monkeypatch, batch_size):
+    monkeypatch.setattr(Losing, "losses", 2)
+    monkeypatch.setattr(Losing, "begun", [])
+    starts = [Start(f"test-{number}") for number in range(4)]
+    played = play(ScriptedActor(to_the_right), Losing, starts, batch_size=batch_size)
+    assert [t.task for t in played] == [start.task for start in starts]
+    assert [t.actions for t in played] == [["right", "right"]] * 4
+    assert [t.score for t in played] == [1.0] * 4
+    assert len(Losing.begun) == 6
+
+
+def test_what_is_lost_in_a_replay_is_lost(monkeypatch):
+    monkeypatch.setattr(Losing, "losses", 1)
+    lost = Episode(Losing(), "test-0", [Step("Action: right", "", "", 0.0)] * 3)
+    assert lost.lost
+    assert lost.done
+    assert len(lost.trajectory.steps) == 1
+
+
+def test_an_episode_that_is_lost_every_time_ends_with_what_there_is(monkeypatch):
+    monkeypatch.setattr(Losing, "losses", 99)
+    (played,) = play(ScriptedActor(to_the_right), Losing, [Start("test-1")], batch_size=3)
+    assert (played.actions, played.score) == (["right"], 0.0)
+    assert Losing.losses == 96

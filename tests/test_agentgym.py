@@ -1,27 +1,23 @@
-"""AgentGym's servers, from the other side.
+"""AgentGym's servers: requests, answers of no use, lost answers and the option.
 
-A server of our own answers as they do, and as they should not.  Its environments are corridors:
-`right` leads from place 0 to place 3 and success, `left` of place 0 is a pit.  Each keeps what was
-done in it since its last reset, so a test can see that every action counted once.
+What the servers do of their own accord, and what a restart does, is in `test_servers.py`.
 """
 
-import contextlib
 import json
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from doubles import ScriptedActor, tiny_actor
+from gyms import TIMEOUT, played_in, serving, take
 
 import train
 from agent_r import Episode, Start, play
@@ -33,163 +29,6 @@ from worlds.agentgym import KINDS, Server, make_world
 
 ROOT = Path(__file__).parent.parent
 WAY = ["right", "right", "right"]
-TIMEOUT = 0.4
-# kind -> what a request must hold besides the action: the key of the environment, then what a
-# reset names
-FIELDS = {
-    "textcraft": ("id", {"data_idx"}),
-    "sciworld": ("id", {"data_idx"}),
-    "babyai": ("id", {"data_idx"}),
-    "alfworld": ("id", {"game", "world_type"}),
-    "webshop": ("env_idx", {"session_id"}),
-}
-
-
-class Environment:
-    """A corridor, and what was done in it since the last reset."""
-
-    def __init__(self):
-        self.task, self.place, self.log, self.closed = None, 0, [], False
-
-    @property
-    def done(self):
-        return self.place in (-1, 3)
-
-
-class Gym(ThreadingHTTPServer):
-    """A server of one kind.
-
-    `faults[path]` holds what goes wrong with the next requests, None for nothing.
-    """
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, kind):
-        super().__init__(("127.0.0.1", 0), Answerer)
-        self.kind, self.environments, self.requests, self.faults = kind, {}, [], {}
-        self.busy, self.overlaps, self.first, self.gate = 0, 0, 7, threading.Lock()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request, client_address):
-        pass
-
-    def act(self, path, body):
-        """Do what is asked: (status, answer)."""
-        key, told = FIELDS[self.kind]
-        if path == "close" and self.kind in ("webshop", "alfworld"):
-            return 404, {"detail": "Not Found"}
-        wanted = {
-            "create": set(),
-            "step": {key, "action"},
-            "reset": {key} | told,
-            "close": {key},
-        }.get(path)
-        types = {"action": str, "world_type": str}
-        if (
-            wanted is None
-            or set(body) != wanted
-            or any(type(v) is not types.get(k, int) for k, v in body.items())
-        ):
-            return 422, {"detail": [{"type": "missing", "loc": ["body"]}]}
-        if path == "create":
-            number = self.first + len(self.environments)
-            self.environments[number] = Environment()
-            return 200, number if self.kind == "webshop" else {"id": number}
-        env = self.environments.get(body[key])
-        if env is None or env.closed or (path == "step" and env.done and self.kind != "textcraft"):
-            refusal = {"error": f"The id {body[key]} is not valid."}
-            return (500, "Internal Server Error") if self.kind == "webshop" else (200, refusal)
-        if path == "close":
-            env.closed = True
-            return 200, {"closed": True}
-        if path == "reset":
-            if body.get("world_type", "Text") != "Text":
-                return 200, {"error": "no such world_type"}
-            env.task = next(body[name] for name in told if name != "world_type")
-            env.place, env.log = 0, []
-            seen = f"task {env.task}, place 0."
-            if self.kind == "webshop":
-                return 200, [seen, None]
-            return 200, {
-                "id": body[key],
-                "observation": seen,
-                "task_description": "walk.",
-                "reward": 0,
-                "done": False,
-            }
-        env.log.append(body["action"])
-        env.place += {"left": -1, "right": 1}.get(body["action"], 0)
-        won, seen = int(env.place == 3), f"place {env.place}."
-        score = {
-            "sciworld": -100 if env.place < 0 else 33 * env.place + won,
-            "babyai": 1.4 * won - (env.place < 0),
-        }
-        answer = {
-            "reward": won,
-            "score": score.get(self.kind),
-            "done": env.done,
-            "available_actions": ["left"],
-        }
-        return 200, answer | {"state" if self.kind == "webshop" else "observation": seen}
-
-
-class Answerer(BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.reply(200, b"<html>a page</html>")
-
-    def do_POST(self):
-        gym, path = self.server, self.path.strip("/")
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with gym.gate:
-            gym.requests.append((path, body))
-            gym.busy += path in ("create", "reset")
-            gym.overlaps += gym.busy > 1 and path in ("create", "reset")
-            fault = (gym.faults.get(path) or [None]).pop(0)
-        if path in ("create", "reset"):
-            time.sleep(0.003)
-        if isinstance(fault, tuple):  # status and bytes, and nothing done
-            answer = fault
-        elif fault == "late":  # acts when nobody listens any more
-            time.sleep(2 * TIMEOUT)
-            answer = None
-        else:
-            answer = None
-        with gym.gate:
-            gym.busy -= path in ("create", "reset")
-            if answer is None:
-                status, value = gym.act(path, body)
-                answer = status, json.dumps(value).encode()
-        if fault == "slow":
-            time.sleep(2 * TIMEOUT)
-        if fault == "500 after":
-            answer = 500, b"crashed"
-        if fault == "other":
-            answer = 200, answer[1].replace(b"place", b"palace")
-        if fault in ("reset", "drop"):
-            if fault == "reset":
-                self.connection.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
-            self.close_connection = True
-            if fault == "drop":
-                self.connection.shutdown(socket.SHUT_RDWR)
-            else:
-                self.connection.close()
-            return
-        with contextlib.suppress(OSError):
-            self.reply(*answer, short=fault == "short")
-
-    def reply(self, status, text, short=False):
-        self.send_response(status)
-        if 300 <= status < 400:
-            self.send_header("Location", text.decode())
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text[: len(text) // 2] if short else text)
 
 
 @pytest.fixture
@@ -197,19 +36,8 @@ def serve(monkeypatch):
     """Start servers; whatever is asked of them has to be answered within moments."""
     monkeypatch.setattr(Server, "timeout", TIMEOUT)
     monkeypatch.setattr(Server, "waits", (0.01, 0.02, 0.03))
-    running = []
-
-    def start(kind):
-        gym = Gym(kind)
-        running.append(gym)
-        options = {"poll_interval": 0.01}
-        threading.Thread(target=gym.serve_forever, kwargs=options, daemon=True).start()
-        return gym
-
-    yield start
-    for gym in running:
-        gym.shutdown()
-        gym.server_close()
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture
@@ -221,20 +49,6 @@ def world_of(gym):
     return make_world(f"{gym.kind}@{gym.url}")()
 
 
-def take(world, task, actions):
-    """The observations and scores of one episode."""
-    seen = [world.reset(options={"task": task})[0]]
-    for action in actions:
-        observation, _, _, _, info = world.step(action)
-        seen.append((observation, info["score"]))
-    return seen
-
-
-def played_in(gym, world):
-    """What was done in the environment the world ends up in."""
-    return gym.environments[world._env].log
-
-
 # --- the five kinds
 
 
@@ -243,11 +57,14 @@ def test_an_episode_is_played_and_scored(serve, kind):
     gym = serve(kind)
     world = world_of(gym)
     partial = {"sciworld": [0.33, 0.66]}.get(kind, [0.0, 0.0])
+    won = 0.97 if kind == "babyai" else 1.0
+    more = "\nAVAILABLE ACTIONS: left,right" if kind == "alfworld" else ""
+    price = " price below 0." if kind == "webshop" else ""
     expected = [
-        "task 44, place 0.",
-        ("place 1.", partial[0]),
-        ("place 2.", partial[1]),
-        ("place 3.", 1.0),
+        f"task 44, place 0.{price}{more}",
+        (f"place 1.{more}", partial[0]),
+        (f"place 2.{more}", partial[1]),
+        (f"place 3.{more}", won),
     ]
     assert take(world, "44", WAY) == expected
     assert world.done
@@ -259,8 +76,10 @@ def test_an_episode_is_played_and_scored(serve, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_score_below_0_counts_0(serve, kind):
     world = world_of(serve(kind))
-    assert take(world, "3", ["right", "left", "left"])[-1] == ("place -1.", 0.0)
-    assert world.done
+    observation, score = take(world, "3", ["right", "left", "left"])[-1]
+    assert observation.startswith("place -1.")
+    assert score == 0.0
+    assert world.done == (kind != "babyai")
 
 
 def test_the_instruction_tells_the_actions_and_what_only_the_reset_describes(serve):
@@ -272,7 +91,9 @@ def test_the_instruction_tells_the_actions_and_what_only_the_reset_describes(ser
         assert len(info["instruction"]) < 500
 
 
-def test_actions_arrive_untouched(gym):
+@pytest.mark.parametrize("kind", ["sciworld", "webshop", "alfworld"])
+def test_actions_arrive_untouched(serve, kind):
+    gym = serve(kind)
     world = world_of(gym)
     actions = ["put X in/on Y; [é] \"'\\n\U0001f600 Action: </s>", "craft 1 a using 1 b, 2 c"]
     take(world, "0", actions)
@@ -285,8 +106,9 @@ def test_splits_are_disjoint_numbers_and_as_large_as_the_paper_s():
         world = make_world(f"{kind}@http://localhost:1")()
         splits = [list(world.tasks(split)) for split in SPLITS]
         names = [name for split in splits for name in split]
-        assert len(set(names)) == len(names) == KINDS[kind].size
-        assert {int(name) for name in names} == set(range(KINDS[kind].size))
+        unused = set(KINDS[kind].unused)
+        assert len(set(names)) == len(names) == KINDS[kind].size - len(unused)
+        assert {int(name) for name in names} | unused == set(range(KINDS[kind].size))
         assert len(splits[2]) == held_out
         assert 40 < len(splits[1]) < len(splits[0])
         assert splits[0] == sorted(splits[0], key=int)
@@ -365,13 +187,17 @@ def test_environments_are_closed_when_python_ends(gym):
 
 
 @pytest.mark.parametrize("kind", ["webshop", "alfworld"])
-def test_a_server_that_cannot_close_is_left_in_peace(serve, kind, capfd):
+def test_of_a_server_that_cannot_close_it_is_said_once(serve, kind, capfd):
     gym = serve(kind)
-    world = world_of(gym)
-    take(world, "0", ["right"])
-    del world
-    assert gym.requests[-1][0] == "close"
-    assert capfd.readouterr().err == ""
+    make = make_world(f"{kind}@{gym.url}")
+    worlds = [make() for _ in range(3)]
+    for world in worlds:
+        take(world, "0", ["right"])
+    del world, worlds, make
+    assert [path for path, _ in gym.requests].count("close") == 1
+    told = capfd.readouterr().err
+    assert told.startswith(f"{gym.url} cannot close environments")
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("fault", ["late", "drop", (500, b"no"), (200, b"<html>")])
@@ -421,18 +247,17 @@ def test_resets_of_many_threads_come_one_at_a_time(gym):
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        *(
-            ("textcraft", fault)
-            for fault in ("slow", "late", "reset", "short", (500, b""), (502, b"<html>"))
-        ),
-        *((kind, fault) for kind in KINDS for fault in ("drop", "500 after")),
+        *(("textcraft", fault) for fault in ("slow", "late", "reset", "short", (502, b"<html>"))),
+        *((kind, "drop") for kind in ("textcraft", "sciworld", "alfworld", "babyai")),
     ],
 )
 def test_a_lost_step_is_played_again_from_a_new_environment(serve, kind, fault):
     gym = serve(kind)
     gym.faults["step"] = [None, fault]
     world = world_of(gym)
-    assert take(world, "2", ["right", "left", "right", "right", "right"])[-1] == ("place 3.", 1.0)
+    observation, score = take(world, "2", ["right", "left", "right", "right", "right"])[-1]
+    assert observation.startswith("place 3.")
+    assert score == (0.95 if kind == "babyai" else 1.0)
     if fault == "late":
         time.sleep(2.5 * TIMEOUT)  # by now it has acted
     assert played_in(gym, world) == ["right", "left", "right", "right", "right"]
@@ -441,7 +266,19 @@ def test_a_lost_step_is_played_again_from_a_new_environment(serve, kind, fault):
     assert gym.environments[world._env] is scored
     carried_out = isinstance(fault, str) and fault != "late"
     assert abandoned.log == (["right", "left"] if carried_out else ["right"])
-    assert abandoned.closed == (kind not in ("webshop", "alfworld"))
+    assert abandoned.closed == (kind != "alfworld")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", [(500, b""), "500 after", (200, b'{"error": "for once"}')])
+def test_a_step_that_is_refused_once_is_played_again_in_the_same_environment(serve, kind, fault):
+    gym = serve(kind)
+    gym.faults["step"] = [None, fault]
+    world = world_of(gym)
+    observation, _ = take(world, "2", ["right", "left", "right", "right", "right"])[-1]
+    assert observation.startswith("place 3.")
+    assert played_in(gym, world) == ["right", "left", "right", "right", "right"]
+    assert len(gym.environments) == 1, "another environment is another task on WebShop"
 
 
 @pytest.mark.parametrize("path", ["create", "reset"])
@@ -455,7 +292,7 @@ def test_a_lost_beginning_is_begun_again(gym, path, fault):
 
 
 def test_a_fault_while_playing_again_is_one_more_try(gym):
-    gym.faults["step"] = [None, None, (500, b"1"), None, "drop", None, None, "slow"]
+    gym.faults["step"] = [None, None, (503, b"1"), None, "drop", None, None, "slow"]
     world = world_of(gym)
     assert take(world, "2", WAY)[-1] == ("place 3.", 1.0)
     assert played_in(gym, world) == WAY
@@ -465,10 +302,10 @@ def test_a_fault_while_playing_again_is_one_more_try(gym):
 def test_a_step_that_is_always_lost_ends_in_a_sentence(gym):
     world = world_of(gym)
     take(world, "2", ["right"])
-    gym.faults["step"] = [*["500 after", None] * 4, "500 after"]
+    gym.faults["step"] = [*[(503, b"busy"), None] * 4, "drop"]
     with pytest.raises(UserError) as told:
         world.step("right")
-    assert str(told.value) == f"{gym.url} answered /step with status 500: crashed (tried 4 times)"
+    assert str(told.value) == f"{gym.url} answered /step with status 503: busy (tried 4 times)"
     assert len(gym.faults["step"]) == 2, "it was tried four times"
     live = [env for env in gym.environments.values() if not env.closed]
     assert live == []
@@ -489,14 +326,11 @@ def test_waits_grow_and_are_bounded(gym, monkeypatch):
     assert slept == [0.01, 0.02, 0.03]
 
 
-def test_an_error_is_tried_once_more(gym):
-    gym.faults["step"] = [(200, b'{"error": "The id 7 is not valid."}')]
-    world = world_of(gym)
-    assert take(world, "2", WAY)[-1] == ("place 3.", 1.0)
-    gym.faults["step"] = [(200, b'{"error": "it is\\nbroken"}')] * 9
+def test_a_reset_that_is_refused_is_tried_once_more(gym):
+    gym.faults["reset"] = [(200, b'{"error": "it is\\nbroken"}')] * 9
     with pytest.raises(UserError, match=r"with the error: .*it is\\nbroken.*tried 2 times"):
-        take(world, "2", WAY)
-    assert len(gym.faults["step"]) == 7
+        take(world_of(gym), "2", WAY)
+    assert len(gym.faults["reset"]) == 7
 
 
 def test_an_error_after_losses_still_ends(gym):
@@ -509,7 +343,6 @@ def test_a_server_that_forgot_its_environments_gets_a_new_one(gym):
     world = world_of(gym)
     take(world, "4", ["right"])
     gym.environments.clear()
-    gym.first = 100
     assert world.step("right")[0] == "place 2."
     assert played_in(gym, world) == ["right", "right"]
 
@@ -537,20 +370,7 @@ def test_free_environments_that_are_gone_are_not_tried_in_turn(gym):
         world.reset(options={"task": "0"})
     del worlds, world
     gym.environments.clear()
-    gym.first = 100
     assert take(make(), "4", WAY)[-1] == ("place 3.", 1.0)
-
-
-def test_a_number_given_twice_is_told(gym):
-    make = make_world(f"textcraft@{gym.url}")
-    worlds = [make(), make()]
-    for world in worlds:
-        take(world, "4", ["right"])
-    gym.environments.clear()
-    gym.first = 8  # the second world's
-    sentence = rf"{gym.url} was restarted: it gave environment 8 a second time"
-    with pytest.raises(UserError, match=sentence):
-        worlds[0].step("right")
 
 
 def test_a_task_that_goes_another_way_the_second_time_is_told(gym):
@@ -559,6 +379,7 @@ def test_a_task_that_goes_another_way_the_second_time_is_told(gym):
     take(world, "4", ["right"])
     with pytest.raises(UserError, match=rf"{gym.url}: played again, task 4 did not go as before"):
         world.step("right")
+    assert world.begun_anew == 1
 
 
 # --- answers that nobody can use
@@ -637,7 +458,7 @@ def test_an_answer_of_no_use_is_told_at_once(gym, path, text, told):
         ("webshop", "step", json.dumps(GOOD).encode(), "field 'state'"),
         ("sciworld", "reset", b'{"observation": "x"}', "field 'task_description'"),
         ("sciworld", "step", json.dumps(GOOD).encode(), "field 'score'"),
-        ("babyai", "step", json.dumps(GOOD).encode(), "field 'score'"),
+        ("alfworld", "step", json.dumps(GOOD | {"available_actions": 1}).encode(), "actions"),
     ],
 )
 def test_every_kind_has_fields_that_must_be_there(serve, kind, path, text, told):
@@ -820,20 +641,20 @@ def test_an_agent_plays_searches_and_the_server_saw_every_action_once(serve, kin
     gym.faults["step"] = [None, None, "drop", None, None, None, "500 after", None, None, (503, b"")]
     make, actor = make_world(f"{kind}@{gym.url}"), ScriptedActor(walker)
     played = play(actor, make, [Start("1"), Start("2"), Start("3")], batch_size=2)
-    assert [t.score for t in played] == [1.0] * 3
+    assert [t.won for t in played] == [True] * 3
     settings = SearchSettings(simulations=4, branch=3, max_depth=6)
     sampling = Sampling(1.0, torch.Generator().manual_seed(0))
     trees = search(actor, make, ["4", "5"], settings, sampling)
     nodes = [node for tree in trees for node in tree.root.walk() if node.step and node.done]
-    assert any(node.step.score == 1.0 for node in nodes)
+    assert any(node.step.score > 0.9 for node in nodes)
     for tree in trees:
-        assert tree.observation == f"task {tree.task}, place 0."
+        assert tree.observation.startswith(f"task {tree.task}, place 0.")
     for node in nodes:  # the tree's steps hold together: no action counted twice
         place = 0
         for step in (above.step for above in node.path()):
             place += {"left": -1, "right": 1}.get(step.action, 0)
             if step.action not in ("", "revise"):
-                assert step.observation == f"place {place}."
+                assert step.observation.split("\n")[0] == f"place {place}."
 
 
 def test_an_episode_ends_in_the_environment_that_holds_its_actions(gym):

@@ -1,159 +1,168 @@
 """The environments of AgentGym's HTTP servers: `--env agentgym:KIND@URL`.
 
 KIND is textcraft, sciworld, webshop, alfworld or babyai, as in
-agentgym:webshop@http://localhost:36001; `KINDS` holds all that differs between them.  Every copy of
-the world plays in an environment of its own on the server, which goes to another copy once it is
-free and is closed at the end.  So the server holds as many as play at once (`--rollouts`; lower it
-where they are heavy).  There is no expert to warm up from: these worlds need `--model`.
+agentgym:webshop@http://localhost:36001; `servers.KINDS` holds all that differs between them.  Every
+copy of the world plays in an environment of its own on the server, which goes to another copy once
+it is free and is closed at the end.  So the server holds as many as play at once (`--rollouts`;
+lower it where they are heavy).  There is no expert to warm up from: these worlds need `--model`.
 
-An action counts once.  A request whose answer is lost (none in time, a broken connection, a server
-error) may have been carried out or may still be, so it is not sent again.  A new environment is
-made, the task reset there, the actions so far played again, with the same observations, and then
-comes the new one.  That is tried a few times; then a `UserError` tells what happened, as it does at
-once for an answer that nobody can use.
+An action counts once, whatever happens to its request:
 
-Left out are the prompts of AgentGym's own clients and the paper's task numbers: instructions,
-splits and step limits are ours.  Proxies are not used and redirects are not followed.
+- No answer (none in time, a broken connection, a gateway's error): it may have been carried out, or
+  may still be.  In a new environment the task is reset, the actions so far are played again, and
+  then comes the new one.  That is tried for minutes, so that a server may be restarted meanwhile.
+- Status 500, or `{"error": ...}`: the action has been answered.  It is tried once more from the
+  beginning in the same environment; the same again is what the action leads to, an observation.
+- The server was restarted: it gives its numbers anew, so all that it gave before are void.
 
-Read in order: `Kind` and `KINDS` (the table), `Server` (requests, environments), `AgentGym` (the
-world), `make_world`.
+Played again, a task may go another way: ScienceWorld lists things in another order, TextCraft shows
+other recipes after a restart, WebShop draws other prices in another environment.  Nothing is mixed
+then: `EpisodeLostError` says that the episode has to be begun anew, and `begun_anew` counts it.
+
+The prompts of AgentGym's own clients and the paper's task numbers are left out.  Proxies are not
+used and redirects are not followed.
+
+Read in order: `Gate`, `Pool` (environments, and how they are closed), `Server` (requests),
+`AgentGym` (the world), `make_world`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import re
+import signal
+import sys
 import threading
 import time
 import urllib.request
 import weakref
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from types import FrameType
 from typing import Any
 
-from envs import UserError, World
+from envs import EpisodeLostError, UserError, World
+from worlds.servers import KINDS, Kind
 
-# --- what differs between the servers
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of server.  All tasks below `size` that are not held out are for training."""
-
-    size: int
-    validation: range
-    test: range
-    step_limit: int
-    instruction: str
-
-    # What requests call things.
-    env_key: str = "id"  # the environment
-    task_key: str = "data_idx"  # the number of the task, in a reset
-    more: dict[str, str] = field(default_factory=dict)  # what else a reset has to be told
-
-    # The fields of the answers that hold things.
-    new_env: str | None = "id"  # of create's: the environment; None: the whole answer is its number
-    description: str | None = None  # of a reset's: the task; None: the observation tells it
-    start: str | int = "observation"  # of a reset's: the observation
-    observation: str = "observation"  # of a step's
-    score: str = "reward"  # of a step's
-
-    full_score: float = 1.0  # the score that counts 1; one below 0 counts 0
-
-
-# The server orders its goals by depth, so those held out are spread over all; 100 for testing, as
-# in the paper.
-TEXTCRAFT = Kind(
-    size=544,
-    validation=range(42, 544, 10),
-    test=range(44, 544, 5),
-    step_limit=20,
-    instruction="You can: get N item, craft N item using N item, inventory.",
-)
-
-# The server's tasks stand type by type, so those held out are spread over all; 200 for testing, as
-# in the paper.
-SCIWORLD = Kind(
-    size=4639,
-    validation=range(40, 4639, 46),
-    test=range(39, 4639, 23),
-    step_limit=30,
-    instruction=(
-        "You can: look around, look at OBJ, look in OBJ, go to PLACE, open OBJ, close OBJ,"
-        " pick up OBJ, put down OBJ, move OBJ to OBJ, focus on OBJ, activate OBJ, deactivate OBJ,"
-        " use OBJ on OBJ, pour OBJ into OBJ, dunk OBJ into OBJ, mix OBJ, connect OBJ to OBJ,"
-        " disconnect OBJ, read OBJ, eat OBJ, flush OBJ, wait, inventory, task."
-    ),
-    description="task_description",
-    score="score",
-    full_score=100.0,
-)
-
-# The server's goals are shuffled; WebShop itself trains from 1500 on.  200 for testing, as in the
-# paper.
-WEBSHOP = Kind(
-    size=6910,
-    validation=range(200, 1500),
-    test=range(200),
-    step_limit=15,
-    instruction="You can: search[WORDS], click[BUTTON].",
-    env_key="env_idx",
-    task_key="session_id",
-    new_env=None,
-    start=0,
-    observation="state",
-)
-
-# The last 200 games are the server's own test games.
-ALFWORLD = Kind(
-    size=2620,
-    validation=range(0, 2420, 20),
-    test=range(2420, 2620),
-    step_limit=30,
-    instruction=(
-        "You can: go to PLACE, take THING from PLACE, put THING in/on PLACE, open PLACE,"
-        " close PLACE, use THING, heat THING with PLACE, cool THING with PLACE,"
-        " clean THING with PLACE, examine THING, look, inventory."
-    ),
-    task_key="game",
-    more={"world_type": "Text"},
-)
-
-# Number n is level n % 40 with the layout n // 40; no layout is in two splits.
-BABYAI = Kind(
-    size=4000,
-    validation=range(200, 400),
-    test=range(200),
-    step_limit=20,
-    instruction=(
-        "You can: turn left, turn right, move forward, go to OBJECT NUMBER, pick up OBJECT NUMBER,"
-        " go through DOOR NUMBER, toggle and go through DOOR NUMBER, toggle."
-    ),
-    score="score",
-)
-
-KINDS = {
-    "textcraft": TEXTCRAFT,
-    "sciworld": SCIWORLD,
-    "webshop": WEBSHOP,
-    "alfworld": ALFWORLD,
-    "babyai": BABYAI,
-}
-
-
-# --- a server
-
-# By URL, since the resets of a server share a random generator.
-RESET_LOCKS: dict[str, threading.Lock] = defaultdict(threading.Lock)
+# --- environments on a server
 
 # With these handlers alone any status is an answer, a redirect too.
 OPENER = urllib.request.OpenerDirector()
 OPENER.add_handler(urllib.request.HTTPHandler())
 OPENER.add_handler(urllib.request.HTTPSHandler())
+
+
+class Gate:
+    """Requests pass together, but none passes while an environment is made.
+
+    So no request to a number that a restart made void can reach the new environment of that number.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.inside = 0
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Pass with others."""
+        with self.changed:
+            self.inside += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.inside -= 1
+                self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until all have passed, and let nobody in."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.inside == 0)
+            yield
+
+
+@dataclass(eq=False)
+class Pool:
+    """The environments that a server holds for us."""
+
+    url: str
+    env_key: str
+    held: list[int] = field(default_factory=list)  # to be closed at the end
+    free: list[int] = field(default_factory=list)  # those of them in which nobody plays
+    age: int = 0  # how often the server was seen to be restarted
+    highest: int = -1  # number since then
+    closes: bool = True  # whether the server can close
+    ended: bool = False  # whether none is to be made any more
+    # Reentrant, since a copy that is collected releases its environment at any moment.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def add(self, env: int) -> None:
+        """Hold one more environment."""
+        with self.lock:
+            self.highest = max(env, self.highest)
+            self.held.append(env)
+
+    def void(self) -> None:
+        """Forget all environments, as the server was restarted."""
+        with self.lock:
+            self.age += 1
+            self.highest = -1
+            self.held.clear()
+            self.free.clear()
+
+    def release(self, env: int, age: int) -> None:
+        """Take back an environment in which nobody plays any more."""
+        with self.lock:
+            if age == self.age:
+                self.free.append(env)
+
+    def give_up(self, env: int, age: int) -> None:
+        """Close an environment whose state is not known."""
+        with self.lock:
+            if age != self.age:
+                return
+            self.held.remove(env)
+        self.close([env])
+
+    def end(self) -> None:
+        """Close every environment."""
+        with self.lock:
+            self.ended = True
+            environments = list(self.held)
+            self.held.clear()
+            self.free.clear()
+        self.close(environments)
+
+    def close(self, environments: Sequence[int]) -> None:
+        """Close environments, as long as somebody answers.
+
+        A server that has no way to close is asked once, and a line says what that means.
+        """
+        timeout = min(5.0, Server.timeout)
+        for env in environments:
+            if not self.closes:
+                return
+            try:
+                status, _ = post(f"{self.url}/close", {self.env_key: env}, timeout, largest=1000)
+            except (ConnectionRefusedError, TimeoutError):
+                return
+            except (OSError, HTTPException, ValueError):
+                continue
+            if status in (404, 405):
+                self.closes = False
+                remedy = "restart it now and then"
+                print(
+                    f"{self.url} cannot close environments: they stay there; {remedy}",
+                    file=sys.stderr,
+                )
+
+
+# --- requests
 
 
 class LostError(Exception):
@@ -164,35 +173,52 @@ class LostError(Exception):
         self.tries = tries
 
 
+class RefusedError(LostError):
+    """A request was answered with an error; `words` are the server's."""
+
+    def __init__(self, reason: str, tries: int, words: str) -> None:
+        super().__init__(reason, tries)
+        self.words = words
+
+
 class Server:
     """A server and the environments held there.  Several threads may ask it at once."""
 
-    timeout = 60.0  # seconds of silence after which an answer is lost
-    waits = (1.0, 2.0, 4.0)  # seconds before beginning anew, and so how often
+    timeout = 300.0  # seconds of silence after which an answer is lost, as in AgentGym's clients
+    waits = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)  # before beginning anew, and so how often
     largest = 10_000_000  # bytes of an answer
 
     def __init__(self, kind: Kind, url: str) -> None:
         self.kind = kind
         self.url = url
-        self.environments: list[int] = []  # to be closed at the end
-        self.free: list[int] = []  # those of them in which nobody plays
-        weakref.finalize(self, close, url, kind.env_key, self.environments)
+        self.known = False  # whether it has ever answered
+        self.begun_anew = 0  # episodes that could not be played again as they had gone
+        self.pool = Pool(url, kind.env_key)
+        self.gate = Gate()
+        self.resetting = threading.Lock()  # resets of a server share a random generator
+        weakref.finalize(self, self.pool.end)
+        POOLS.add(self.pool)
+        end_in_order()
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
         """Return the JSON that the server answers.
 
-        Raises `LostError` if nobody knows what became of the request, and `UserError` for an answer
-        that is of no use.
+        Raises `LostError` if nobody knows what became of the request, `RefusedError` for an error
+        that the server answers, and `UserError` for an answer that is of no use.
         """
+        tries = len(self.waits) if self.known else min(3, len(self.waits))
         try:
             status, content = post(f"{self.url}/{path}", body, self.timeout, self.largest)
         except (OSError, HTTPException, ValueError) as error:  # ValueError: no host has such a name
             reason = short(str(error)) or type(error).__name__
-            raise LostError(f"gave no answer to /{path}: {reason}", len(self.waits)) from None
+            raise LostError(f"gave no answer to /{path}: {reason}", tries) from None
+        self.known = True
         words = short(content[:600].decode(errors="replace"))
         if status >= 500:
             reason = f"answered /{path} with status {status}: {words}"
-            raise LostError(reason, len(self.waits))
+            if status in (502, 503, 504):  # of a gateway, or of a server that is not up yet
+                raise LostError(reason, tries)
+            raise RefusedError(reason, tries, words)
         if not 200 <= status < 300:
             raise UserError(f"{self.url} answered /{path} with status {status}: {words}")
         if len(content) > self.largest:
@@ -203,8 +229,14 @@ class Server:
             problem = f"it answered /{path} without JSON: {words}"
             raise UserError(f"{self.url} is no AgentGym server: {problem}") from None
         if isinstance(answer, dict) and "error" in answer:
-            raise LostError(f"answered /{path} with the error: {words}", tries=1)
+            reason = f"answered /{path} with the error: {words}"
+            raise RefusedError(reason, 1, short(str(answer["error"])))
         return answer
+
+    def count_anew(self) -> None:
+        """Count an episode that has to be begun anew."""
+        with self.pool.lock:
+            self.begun_anew += 1
 
     def read(self, answer: Any, name: str | int | None, *types: type) -> Any:
         """Return a field of an answer, or the answer itself if `name` is None.
@@ -219,24 +251,36 @@ class Server:
             raise UserError(f"{self.url} {problem}")
         return value
 
-    def take(self, *, new: bool) -> int:
-        """Return an environment in which nobody plays; unless `new`, it may be a used one.
+    def text(self, answer: Any, name: str | int) -> str:
+        """Return the observation in an answer, with what can be done where a field holds that."""
+        observation = self.read(answer, name, str)
+        actions = self.kind.actions and value_of(answer, self.kind.actions)
+        if not actions:
+            return observation
+        listed = self.read(answer, self.kind.actions, list)
+        return f"{observation}\nAVAILABLE ACTIONS: {','.join(map(str, listed))}"
 
-        Whoever calls this holds the lock in `RESET_LOCKS`.  Raises `UserError` if the server began
-        to number its environments anew.
+    def take(self, *, new: bool) -> tuple[int, int]:
+        """Return an environment in which nobody plays, and the pool's age.
+
+        Unless `new`, it may be a used one.  Whoever calls this holds `resetting`.  Raises
+        `UserError` if the server hands out nothing but what is in use already.
         """
-        if self.free and not new:
-            return self.free.pop()
-        env = self.read(self.ask("create", {}), self.kind.new_env, int)
-        if env in self.environments:  # those given before may now be somebody else's
-            raise UserError(f"{self.url} was restarted: it gave environment {env} a second time")
-        self.environments.append(env)
-        return env
-
-    def abandon(self, env: int) -> None:
-        """Close an environment whose state is not known."""
-        self.environments.remove(env)
-        close(self.url, self.kind.env_key, [env])
+        pool = self.pool
+        if pool.free and not new:
+            return pool.free.pop(), pool.age
+        with self.gate.alone():
+            for _ in range(len(pool.held) + 1):
+                if pool.ended:
+                    raise UserError(f"{self.url} gets no new environment while all are closed")
+                env = self.read(self.ask("create", {}), self.kind.new_env, int)
+                if self.kind.counts and env <= pool.highest:
+                    pool.void()
+                if env not in pool.held:
+                    pool.add(env)
+                    return env, pool.age
+        problem = f"has no environment left beside the {len(pool.held)} in use"
+        raise UserError(f"{self.url} {problem}; lower --rollouts, or restart it")
 
 
 def value_of(answer: Any, name: str | int | None) -> Any:
@@ -271,17 +315,28 @@ def post(url: str, body: dict[str, Any], timeout: float, largest: int) -> tuple[
         return response.status, content
 
 
-def close(url: str, env_key: str, environments: list[int]) -> None:
-    """Close environments, as long as somebody answers.
+POOLS: weakref.WeakSet[Pool] = weakref.WeakSet()
+SERVERS: weakref.WeakValueDictionary[tuple[str, str], Server] = weakref.WeakValueDictionary()
 
-    A server that cannot close says so, and nothing depends on it.
+
+def end_in_order() -> None:
+    """Let a signal that ends Python at once end it in order, so that environments are closed.
+
+    That is done where nobody has said otherwise; threads cannot say it.
     """
-    timeout = min(5.0, Server.timeout)
-    try:
-        for env in environments:
-            post(f"{url}/close", {env_key: env}, timeout, largest=1000)
-    except (OSError, HTTPException, ValueError):
+    if threading.current_thread() is not threading.main_thread():
         return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """Close all environments, then leave Python, which may wait for requests that are under way."""
+    for pool in list(POOLS):
+        pool.end()
+    sys.exit(128 + number)
 
 
 # --- the world
@@ -290,7 +345,8 @@ def close(url: str, env_key: str, environments: list[int]) -> None:
 class AgentGym(World):
     """One environment on a server.
 
-    Actions go there as they are; the score is the newest one that the server named, in [0, 1].
+    Actions go there as AgentGym's own client sends them; the score is the newest one that the
+    server named, in [0, 1], or the best one where a win is paid once.
     """
 
     parallel = 8
@@ -301,11 +357,18 @@ class AgentGym(World):
         self.kind = server.kind
         self.step_limit = self.kind.step_limit
         self._env: int | None = None
+        self._age = 0  # of the pool, when the environment was taken
+        self._ready = False  # whether the environment stands where the episode does
+
+    @property
+    def begun_anew(self) -> int:
+        """How many episodes of all copies did not go their way a second time."""
+        return self.server.begun_anew
 
     def tasks(self, split: str) -> Sequence[str]:
         """Return the tasks of a split, each named by its number on the server."""
         splits: dict[str, Sequence[int]] = {
-            "train": self._training_numbers(),
+            "train": self.kind.training(),
             "validation": self.kind.validation,
             "test": self.kind.test,
         }
@@ -321,41 +384,53 @@ class AgentGym(World):
             names = f"0 to {self.kind.size - 1}"
             raise UserError(f"{self.name} has no task {task!r}; tasks are named {names}")
         self._task = int(task)
-        self._past: list[tuple[str, str]] = []  # actions and their observations
-        answer = self._answer(None)
-        instruction = self.kind.instruction
-        if self.kind.description:
-            description = self.server.read(answer, self.kind.description, str)
-            instruction = f"{description}\n{instruction}"
-        return instruction, self.server.read(answer, self.kind.start, str)
+        self._opening: tuple[str, str] | None = None
+        self._past: list[tuple[str, str | None]] = []  # actions and observations; None: an error
+        self._ready = False
+        self._answer(None)
+        return self._opening
 
     def act(self, action: str) -> str:
         """Carry out one action on the server and return the observation.
 
-        Raises `UserError` if it cannot be known what becomes of the action.
+        Raises `EpisodeLostError` if the server lost the episode and it goes another way the second
+        time, and `UserError` if it cannot be known what becomes of the action.
         """
-        answer = self._answer(action)
-        observation = self.server.read(answer, self.kind.observation, str)
+        sent = self.kind.sent(action)
+        try:
+            answer = self._answer(sent)
+        except RefusedError as error:
+            self._past.append((sent, None))
+            return f"The environment answered with an error: {error.words}"
+        observation = self.server.text(answer, self.kind.observation)
         score = self.server.read(answer, self.kind.score, int, float)
-        self.score = min(max(score, 0), self.kind.full_score) / self.kind.full_score
-        self.done = self.server.read(answer, "done", bool)
-        self._past.append((action, observation))
+        done = self.server.read(answer, "done", bool)
+        paid = min(max(score, 0), self.kind.full_score) / self.kind.full_score
+        self.score = max(paid, self.score) if self.kind.paid_once else paid
+        self.done = done
+        if self.kind.done_is_won:
+            self.won = done
+        self._past.append((sent, observation))
         return observation
 
-    def _training_numbers(self) -> list[int]:
-        numbers = set(range(self.kind.size))
-        return sorted(numbers.difference(self.kind.validation, self.kind.test))
-
     def _answer(self, action: str | None) -> Any:
-        """Return the answer to `action`, or to the reset if that is None.
+        """Return the answer to `action`; nothing for None, which is the reset alone.
 
-        Whenever an answer is lost, all is begun anew in a new environment.
+        Raises `RefusedError` for an action that the server answers with an error twice.
         """
+        refused = False
         attempt = 0
         while True:
             try:
-                return self._play(action, new=attempt > 0)
+                self._stand(new=attempt > 0)
+                return None if action is None else self._send("step", {"action": action})
             except LostError as loss:
+                if self._ready and isinstance(loss, RefusedError):  # the action was refused
+                    if refused:
+                        raise
+                    refused = True
+                    self._ready = False
+                    continue
                 self._abandon()
                 if attempt >= loss.tries:
                     tries = f"tried {attempt + 1} times"
@@ -363,41 +438,62 @@ class AgentGym(World):
             time.sleep(self.server.waits[attempt])
             attempt += 1
 
-    def _play(self, action: str | None, *, new: bool) -> Any:
-        """Reset and play the past again, if need be; then take `action`."""
-        if action is None:
-            return self._reset(new=new)
-        if self._env is None:
-            self._reset(new=new)
-            self._replay()
-        return self._step(action)
+    def _stand(self, *, new: bool) -> None:
+        """Bring the environment to where the episode stands, if it is not there.
 
-    def _reset(self, *, new: bool) -> Any:
-        """Reset an environment to the task; unless `new`, it may be a used one."""
-        with RESET_LOCKS[self.server.url]:
-            if self._env is None:
-                self._env = self.server.take(new=new)
-                self._release = weakref.finalize(self, self.server.free.append, self._env)
-            body = {self.kind.env_key: self._env, self.kind.task_key: self._task}
-            return self.server.ask("reset", body | self.kind.more)
-
-    def _replay(self) -> None:
-        """Take the actions so far again.  Raises `UserError` if an observation differs."""
+        Raises `EpisodeLostError` if the task or an action does not begin or go as before.
+        """
+        if self._ready:
+            return
+        opening = self._reset(new=new)
+        if self._opening is None:
+            self._opening = opening
+        same = opening == self._opening
         for action, before in self._past:
-            answer = self._step(action)
-            observation = self.server.read(answer, self.kind.observation, str)
-            if observation != before:
-                problem = f"played again, task {self._task} did not go as before"
-                raise UserError(f"{self.server.url}: {problem}")
+            same = same and self._again(action, before)
+        if not same:
+            self.server.count_anew()
+            problem = f"played again, task {self._task} did not go as before"
+            raise EpisodeLostError(f"{self.server.url}: {problem}")
+        self._ready = True
 
-    def _step(self, action: str) -> Any:
-        return self.server.ask("step", {self.kind.env_key: self._env, "action": action})
+    def _reset(self, *, new: bool) -> tuple[str, str]:
+        """Reset an environment to the task; unless `new`, it may be a used one."""
+        with self.server.resetting:
+            if self._env is None:
+                self._env, self._age = self.server.take(new=new)
+                release = self.server.pool.release
+                self._release = weakref.finalize(self, release, self._env, self._age)
+            answer = self._send("reset", {self.kind.task_key: self._task} | self.kind.more)
+        instruction = self.kind.instruction
+        if self.kind.description:
+            description = self.server.read(answer, self.kind.description, str)
+            instruction = f"{description}\n{instruction}"
+        return instruction, self.server.text(answer, self.kind.start)
+
+    def _again(self, action: str, before: str | None) -> bool:
+        """Take an action of the past again; return whether it went as before."""
+        try:
+            answer = self._send("step", {"action": action})
+        except RefusedError as refusal:
+            if before is not None:  # the environment may be gone
+                raise LostError(str(refusal), len(self.server.waits)) from None
+            return True
+        return self.server.text(answer, self.kind.observation) == before
+
+    def _send(self, path: str, body: dict[str, Any]) -> Any:
+        """Return the answer of the environment to a request."""
+        with self.server.gate.together():
+            if self._age != self.server.pool.age:
+                raise LostError("was restarted", len(self.server.waits))
+            return self.server.ask(path, {self.kind.env_key: self._env} | body)
 
     def _abandon(self) -> None:
         """Give up the environment, if there is one."""
+        self._ready = False
         if self._env is not None:
             self._release.detach()
-            self.server.abandon(self._env)
+            self.server.pool.give_up(self._env, self._age)
             self._env = None
 
 
@@ -415,5 +511,7 @@ def make_world(option: str) -> Callable[[], World]:
     if not plain or int(plain[3] or 0) > 65535:
         form = "http://HOST:PORT or https://HOST:PORT"
         raise UserError(f"--env agentgym:{kind}@URL: the URL must be {form}, no more")
-    server = Server(KINDS[kind], url.rstrip("/"))
+    url = url.rstrip("/")
+    server = SERVERS.get((kind, url)) or Server(KINDS[kind], url)
+    SERVERS[kind, url] = server  # one for all, since a restart concerns all
     return functools.partial(AgentGym, f"agentgym:{kind}", server)
