@@ -78,6 +78,7 @@ class Trajectory:
     instruction: str
     observation: str
     steps: list[Step] = field(default_factory=list)
+    told: str = ""  # what stands before all this, for a model that was brought: engine/manual.py
 
     @property
     def score(self) -> float:
@@ -85,9 +86,14 @@ class Trajectory:
         return self.steps[-1].score if self.steps else 0.0
 
     @property
-    def opening(self) -> str:
-        """The first user turn: instruction and first observation."""
+    def question(self) -> str:
+        """Instruction and first observation."""
         return f"{self.instruction}\n{self.observation}"
+
+    @property
+    def opening(self) -> str:
+        """The first user turn: what the agent is told of the format, if anything, and the task."""
+        return f"{self.told}\n{self.question}" if self.told else self.question
 
     @property
     def actions(self) -> list[str]:
@@ -130,7 +136,7 @@ class Trajectory:
             turns.append(JUDGE_TURN.format(action=step.action, observation=step.observation))
         if not first:
             return turns[t]
-        return JUDGE_PROMPT.format(task=self.opening, log="\n".join(turns[:t]), current=turns[t])
+        return JUDGE_PROMPT.format(task=self.question, log="\n".join(turns[:t]), current=turns[t])
 
 
 def parse_action(reply: str) -> str:
@@ -175,7 +181,7 @@ class Episode:
         self.world = world
         self.limit = min(max_depth or world.step_limit, world.step_limit)
         self.done = False
-        self.trajectory = Trajectory(task, info["instruction"], observation)
+        self.trajectory = Trajectory(task, info["instruction"], observation, told=world.told)
         for step in steps:
             self.act(step.reply)
 
@@ -479,7 +485,7 @@ def transcript(trajectory: Trajectory, marked: Callable[[Step], bool] | None = N
 
     On a terminal these stand out in green.
     """
-    lines = [trajectory.opening]
+    lines = [trajectory.question]
     for step in trajectory.steps:
         reply = " ".join(step.reply.split())
         if marked is None or not marked(step):

@@ -82,6 +82,7 @@ class Tree:
     instruction: str
     observation: str
     root: Node
+    told: str = ""  # what stands before the task: see `Trajectory`
 
     def leaves(self) -> list[Node]:
         """Return the nodes at which an episode ended, in order of sampling."""
@@ -89,7 +90,8 @@ class Tree:
 
     def trajectory(self, leaf: Node) -> Trajectory:
         """Return the trajectory from the root to `leaf`."""
-        return Trajectory(self.task, self.instruction, self.observation, leaf.steps())
+        start = (self.task, self.instruction, self.observation)
+        return Trajectory(*start, leaf.steps(), self.told)
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,9 @@ def plant(worlds: Sequence[World], tasks: Sequence[str]) -> list[Tree]:
         episodes = together(Episode, worlds, worlds[: len(names)], names)
         for episode in episodes:
             start = episode.trajectory
-            trees.append(Tree(start.task, start.instruction, start.observation, Node()))
+            root = Node()
+            tree = Tree(start.task, start.instruction, start.observation, root, start.told)
+            trees.append(tree)
     return trees
 
 

@@ -36,6 +36,7 @@ from http.client import HTTPException
 from typing import Any
 
 from envs import UserError, World
+from worlds.manuals import MANUALS
 
 # --- what differs between the servers
 
@@ -294,6 +295,12 @@ class AgentGym(World):
     """
 
     parallel = 8
+    thinks = True
+
+    @property
+    def manual(self) -> str:
+        """What a model that was not taught here is told."""
+        return MANUALS[self.name.rpartition(":")[2]]
 
     def __init__(self, name: str, server: Server) -> None:
         self.name = name

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from envs import UserError
 from worlds.craft import Craft
+from worlds.manuals import TEXTCRAFT
 from worlds.recipes import Book, TaggedRecipe, package_folder, read_book
 
 # --- which goals are held out
@@ -194,6 +195,8 @@ class TextCraft(Craft):
     """
 
     name = "textcraft"
+    manual = TEXTCRAFT
+    thinks = True
     warm_up = "disguise"
     TASKS: ClassVar = {"train": 25, "validation": 5, "test": 1, "disguise": 75}  # for each goal
     DISTRACTORS = 10
