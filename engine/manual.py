@@ -29,7 +29,7 @@ FORMAT = {
     False: "Each of your turns is one line and nothing else:\nAction: one action\n",
 }
 FIRST_WORDS = (
-    "You act in a text world. {format}The world answers, then you go on.\n{manual}\nNow your task:"
+    "You act in a text world. {format}The world answers, then you go on.\n{manual}Now your task:"
 )
 
 
@@ -86,10 +86,11 @@ def first_words(world: Any, thinks: bool) -> str:
 
     The lines of a manual that begin with `Thought:` are left out where nobody is to think.
     """
-    lines = world.manual.strip().split("\n")
+    lines = world.manual.strip().splitlines(keepends=True)
     if not thinks:
         lines = [line for line in lines if not line.startswith("Thought:")]
-    return FIRST_WORDS.format(format=FORMAT[thinks], manual="\n".join(lines)).strip()
+    manual = "".join(lines).rstrip() + "\n" if lines else ""
+    return FIRST_WORDS.format(format=FORMAT[thinks], manual=manual)
 
 
 def tell(worlds: Mapping[str, Callable[[], Any]], mark: Mark) -> dict[str, Callable[[], Any]]:
