@@ -88,6 +88,7 @@ class Trajectory:
     instruction: str
     observation: str
     steps: list[Step] = field(default_factory=list)
+    told: str = ""  # what stands before all this, for a model that was brought: engine/manual.py
 
     @property
     def score(self) -> float:
@@ -103,9 +104,14 @@ class Trajectory:
         return last.score >= 1.0 if last.won is None else last.won
 
     @property
-    def opening(self) -> str:
-        """The first user turn: instruction and first observation."""
+    def question(self) -> str:
+        """Instruction and first observation."""
         return f"{self.instruction}\n{self.observation}"
+
+    @property
+    def opening(self) -> str:
+        """The first user turn: what the agent is told of the format, if anything, and the task."""
+        return f"{self.told}\n{self.question}" if self.told else self.question
 
     @property
     def actions(self) -> list[str]:
@@ -157,7 +163,7 @@ class Trajectory:
             turns.append(JUDGE_TURN.format(action=step.action, observation=step.observation))
         if not first:
             return turns[t]
-        return JUDGE_PROMPT.format(task=self.opening, log="\n".join(turns[:t]), current=turns[t])
+        return JUDGE_PROMPT.format(task=self.question, log="\n".join(turns[:t]), current=turns[t])
 
 
 class Episode:
@@ -176,7 +182,7 @@ class Episode:
         self.done = False
         self.lost = False  # whether the world lost it, so that it has to be begun anew
         self.beginnings = 1
-        self.trajectory = Trajectory(task, info["instruction"], observation)
+        self.trajectory = Trajectory(task, info["instruction"], observation, told=world.told)
         self.replay(steps)
 
     @property
@@ -500,7 +506,7 @@ def transcript(trajectory: Trajectory, marked: Callable[[Step], bool] | None = N
 
     On a terminal these stand out in green.
     """
-    lines = [trajectory.opening]
+    lines = [trajectory.question]
     for step in trajectory.steps:
         reply = " ".join(step.reply.split())
         if marked is None or not marked(step):

@@ -45,6 +45,9 @@ class World:
     step_limit = 20  # actions an episode may take
     words = ""  # every word of the world, for a word-level tokenizer; `_` joins two words to one
     parallel = 1  # copies of it that may act at the same time, each in a thread of its own
+    manual = ""  # actions and an example, for a model that was not taught here: engine/manual.py
+    thinks = False  # whether such a model had better think aloud
+    told = ""  # what stands before the task in this copy, of the manual
     warm_up = "train"  # the split that an expert shows, if it is not the one that is searched
     score = 0.0  # r, of the episode so far
     done = True  # whether the episode is over
@@ -157,6 +160,14 @@ class Lab(World):
 
     name = "lab"
     step_limit = 24
+    manual = (
+        "Go through the rooms until you see the thing, take it, go to where it belongs and put it"
+        " down. The answer tells what lies in a room. An example:\n"
+        "the key is downstairs. put it in the hall.\nkitchen: cup, no key.\n"
+        "Thought: no key here, so i look in the garden.\nAction: go garden\ngarden: key.\n"
+        "Thought: there is the key.\nAction: take key\ntaken.\n"
+        "Thought: it belongs in the hall.\nAction: go hall"
+    )
     DOWN = ("hall", "kitchen", "garden", "garage", "office", "pantry")
     UP = ("landing", "bedroom", "bathroom", "study", "nursery", "attic")
     ROOMS = DOWN + UP

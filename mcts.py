@@ -85,6 +85,7 @@ class Tree:
     root: Node
     lost: bool = False  # the world did not go to a node again as it went before
     beginnings: int = 1  # how often the tree was begun, as it was lost
+    told: str = ""  # what stands before the task: see `Trajectory`
 
     def leaves(self) -> list[Node]:
         """Return the nodes at which an episode ended, in order of sampling."""
@@ -92,7 +93,8 @@ class Tree:
 
     def trajectory(self, leaf: Node) -> Trajectory:
         """Return the trajectory from the root to `leaf`."""
-        return Trajectory(self.task, self.instruction, self.observation, leaf.steps())
+        start = (self.task, self.instruction, self.observation)
+        return Trajectory(*start, leaf.steps(), self.told)
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,9 @@ def plant(worlds: Sequence[World], tasks: Sequence[str]) -> list[Tree]:
         episodes = together(Episode, worlds, worlds[: len(names)], names)
         for episode in episodes:
             start = episode.trajectory
-            trees.append(Tree(start.task, start.instruction, start.observation, Node()))
+            root = Node()
+            tree = Tree(start.task, start.instruction, start.observation, root, told=start.told)
+            trees.append(tree)
     return trees
 
 

@@ -9,8 +9,9 @@ where `eta` is the probability that an example is drawn from the agent data, aft
 whose mix the paper takes over.  It holds over a stretch of batches (see `draw_micro_batches`);
 within a batch every learned token weighs the same.
 
-A tiny model made here has no pretraining, so `general_data` stands in for an instruction-tuned
-model: demonstrations, and judged steps of noisy episodes.  So the tiny judge is taught, not found.
+A tiny model made here has no pretraining, so lessons stand in for an instruction-tuned model:
+demonstrations, and judged steps of noisy episodes.  So the tiny judge is taught, not found.  A
+model that is brought has general data from a file, from such lessons, or from neither.
 After the warm-up nothing asks a world's truth but the measurements and `--critic truth`, an
 ablation.
 
@@ -51,17 +52,19 @@ from critique import CritiqueSettings, Example
 from engine import UserError, command_line, folder
 from engine.command_line import option
 from engine.dialogues import Sampling
-from engine.learning import learned_logits
+from engine.learning import learned_logits, learned_shares, learned_tokens
 from engine.loading import pick_device
+from engine.manual import NOTHING, THOUGHTS, Mark, describe, marked, tell
 from engine.precision import Precision
 from engine.table import Column, average, table
 from engine.tiny import TinyShape
 from envs import World, first_error, make_world
-from general.lessons import demonstration, judged_episode
+from general.dialogues import read_dialogues
+from general.lessons import can_teach, demonstration, lessons
 from mcts import SearchSettings, Tree
-from worlds.presets import PRESETS, TINY
+from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
-# bc learns from the warm-up's data alone, optimal from good trajectories (`Run.make_examples`).
+# bc learns from the general data alone, optimal from good trajectories (`Run.make_examples`).
 METHODS = ("agent-r", "bc", "optimal", "direct-revision", "eto")
 WINNERS = ("search", "expert")  # of eto's pairs: as Agent-R's good ones, or as its authors have it
 
@@ -76,6 +79,8 @@ class Config:
     env: str = option("lab", "worlds, by commas: lab, one of worlds/, or module:Class")
     model: str = option("", "folder of a checkpoint to begin from; or see --tiny")
     warmed: str = option("", "folder of a warmed-up tiny model (iteration-0/model) to begin from")
+    general: str = option("", "JSONL file of dialogues, the general data of --model")
+    thoughts: str = option("auto", "if --model is told to think; auto: by world", choices=THOUGHTS)
     method: str = option("agent-r", "the paper's, or a baseline of Table 2", choices=METHODS)
     critic: str = option("actor", "who finds the first error", choices=critique.CRITICS)
     splice: str = option("verified", "which splices are kept", choices=critique.SPLICES)
@@ -92,7 +97,9 @@ class Config:
         "0.5,0.7,1.0", "least score of a good trajectory; one, or one per iteration"
     )
     beta: float = option(0.2, "lead in score that a good one must exceed", least=0, most=1)
-    eta: float = option(0.2, "share of agent data in the training mix", least=0, most=1)
+    eta: float = option(
+        1.0, "share of agent data in the mix; 0.2 beside general data", least=0, most=1
+    )
     dpo_beta: float = option(0.1, "how strongly eto is held to its reference", least=1e-9)
     dpo_lr: float = option(1e-6, "peak learning rate of eto, as its authors have it", least=1e-9)
     dpo_pairs: int = option(32, "pairs in an optimisation step of eto")
@@ -106,10 +113,10 @@ class Config:
     batch_size: int = option(32768, "tokens in an optimisation step")
     micro_batch: int = option(8192, "tokens in one forward and backward pass")
     lr: float = option(1e-5, "peak learning rate: a short rise, a linear fall", least=1e-9)
-    warmup_lr: float = option(1.5e-3, "the same of the warm-up of a tiny model", least=1e-9)
-    warmup_steps: int = option(1500, "optimisation steps of the warm-up of a tiny model", least=0)
-    warmup_tasks: int = option(4000, "tasks of each kind of warm-up data, over all worlds")
-    judge_share: float = option(0.4, "share of judged episodes in general data", least=0, most=1)
+    warmup_lr: float = option(1.5e-3, "the same of the warm-up; 2e-5 with --model", least=1e-9)
+    warmup_steps: int = option(0, "optimisation steps of the warm-up on general data", least=0)
+    warmup_tasks: int = option(4000, "tasks of each kind of its lessons, over all worlds")
+    judge_share: float = option(0.4, "share of judged episodes in the lessons", least=0, most=1)
     width: int = option(64, "hidden size of a tiny model")
     layers: int = option(2, "layers of a tiny model")
     lookback: int = option(0, "tokens back that a tiny model can look at its birth", least=0)
@@ -128,6 +135,11 @@ class Config:
     def worlds(self) -> list[str]:
         """The names of the worlds."""
         return self.env.split(",")
+
+    @property
+    def lessons(self) -> int:
+        """Tasks of each kind of lesson; for a model that is brought, if a warm-up is asked for."""
+        return self.warmup_tasks if self.warmup_steps or not self.model else 0
 
     def alphas(self) -> list[float]:
         """Return alpha of each iteration; raises `UserError` for what is no list of scores."""
@@ -164,39 +176,44 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
     return random.Random(f"{config.seed} {iteration} {stage}")
 
 
-# --- the warm-up: the only training data that asks a world's truth, in `general.lessons`
+# --- general data; its lessons are the only training data that asks a world's truth
 
 
 def general_data(
     config: Config, actor: Actor, worlds: dict[str, Callable[[], World]]
 ) -> list[Source]:
-    """Return demonstrations and judged episodes as the two sources of general data.
+    """Return the sources of general data: two kinds of lessons, and the dialogues of a file.
 
-    Raises `UserError` for a world that knows no way to show.
+    Where there are lessons and a file, each has half.  Raises `UserError` for a file that cannot be
+    used, for a world that knows no way to show, and where nothing fits the actor's context.
     """
-    demonstrations = []
-    judged = []
-    count = config.warmup_tasks // len(worlds)
-    for name, make in worlds.items():
+    shares = {"a demonstration": 1 - config.judge_share, "a judged episode": config.judge_share}
+    dialogues: dict[str, list[list[Message]]] = {what: [] for what in shares}
+    if config.general:
+        shares = {what: share / 2 if config.lessons else 0.0 for what, share in shares.items()}
+        shares["a dialogue"] = 1 - sum(shares.values())
+        dialogues["a dialogue"] = read_dialogues(config.general)
+    mark = Mark.of(actor.model.config)
+    taught = bool(config.model and mark and mark.taught)
+    for name, make in worlds.items() if config.lessons else ():
         world = make()
-        rng = derive(config, 0, f"warm-up {name}")
-        if not (world.has_expert or world.has_gold):
-            problem = f"{name} has no expert to warm a tiny model up with"
-            raise UserError(f"{problem}; name a checkpoint with --model")
-        tasks = task_names(make, world.warm_up)
-        pool: set[str] = set()
-        for task in draw(tasks, count, rng):
-            shown = demonstration(world, task)
-            pool.update(shown.actions)
-            demonstrations.append(encode(actor, shown.messages()))
-        names = draw(tasks, count, rng)
-        for task in tqdm(names, desc=f"judged episodes of {name}", leave=False, disable=None):
-            dialogue = judged_episode(world, task, sorted(pool), rng)
-            judged.append(encode(actor, dialogue))
-    return [
-        Source([example for example in demonstrations if example], 1 - config.judge_share),
-        Source([example for example in judged if example], config.judge_share),
-    ]
+        if can_teach(world, name, taught, config.thoughts):
+            rng = derive(config, 0, f"warm-up {name}")
+            count = config.lessons // len(worlds)
+            tasks = task_names(make, world.warm_up)
+            names = (draw(tasks, count, rng), draw(tasks, count, rng))
+            demonstrations, judged_episodes = lessons(world, *names, rng)
+            dialogues["a demonstration"] += demonstrations
+            dialogues["a judged episode"] += judged_episodes
+    sources = []
+    for what, share in shares.items():
+        encoded = [encode(actor, messages) for messages in dialogues[what]]
+        examples = [example for example in encoded if example]
+        if encoded and share and not examples:
+            problem = f"longer than the model's context of {actor.max_length} tokens"
+            raise UserError(f"{what} is general data, but each of {len(encoded)} is {problem}")
+        sources.append(Source(examples, share, left_out=len(encoded) - len(examples)))
+    return sources
 
 
 @functools.cache
@@ -275,6 +292,8 @@ class Source:
 
     examples: Sequence[Encoded | Preference]
     share: float
+    kind: str = "general"
+    left_out: int = 0  # dialogues that do not fit the actor's context
 
 
 def encode(actor: Actor, messages: Sequence[Message]) -> Encoded | None:
@@ -308,6 +327,8 @@ class Mix:
         self.decks: list[list[int]] = [
             [] for _ in self.sources
         ]  # numbers of examples still to come
+        self.learned: Counter[str] = Counter()  # tokens of the batches made of it, by kind
+        self.kinds = {id(drawn): source.kind for source in sources for drawn in source.examples}
 
     def draw(self) -> Encoded | Preference:
         """Return the next example: choose the source by its share, then one of its examples."""
@@ -334,7 +355,10 @@ def draw_batches(mix: Mix, steps: int, batch_size: int, micro_batch: int) -> Ite
     for _ in range(steps):
         while len(ready) < per_step:
             ready += draw_micro_batches(mix, 16 * batch_size, micro_batch)
-        yield [ready.pop() for _ in range(per_step)]
+        batch = [ready.pop() for _ in range(per_step)]
+        for example, learned in learned_tokens(batch):
+            mix.learned[mix.kinds[id(example)]] += learned
+        yield batch
 
 
 def draw_micro_batches(mix: Mix, tokens: int, micro_batch: int) -> Batch:
@@ -565,6 +589,7 @@ def run(config: Config) -> list[Row]:
     return this.rows
 
 
+LEARNED = ("general", "revision", "good")  # the kinds of sources
 NO_DATA = {"revision_length": None, "executable_share": None, "counts": None}
 
 
@@ -578,15 +603,18 @@ class Run:
         self.out = Path(config.out)
         folder.check_free(self.out)
         self.worlds = {name: make_world(name, config.recipes) for name in config.worlds}
-        self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
         self.actor = first_actor(config, self.worlds)
-        self.general: list[Source] = []  # with --model there is none
-        if not config.model:
-            self.general = general_data(config, self.actor, self.worlds)
+        # What the agent hears before a task is the same wherever it plays: see engine/manual.py.
+        thoughts = config.thoughts if config.model else NOTHING
+        self.mark = marked(self.actor.model.config, thoughts)
+        self.worlds = tell(self.worlds, self.mark)
+        self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
+        self.general = general_data(config, self.actor, self.worlds)
         self.agent_data: dict[str, list[Encoded]] = {"revision": [], "good": []}  # so far
         self.judged: dict[str, list[critique.Judged]] = {}  # of this iteration, by world
         self.data_figures = dict.fromkeys(self.worlds, NO_DATA)  # of this iteration's examples
         self.tokens = 0  # trained in this iteration
+        self.learned: Counter[str] = Counter()  # of them by the kind of their source
         self.rows: list[Row] = []
         self.episodes: list[Row] = []
         self.trajectories: list[Trajectory] = []  # of the last evaluation
@@ -594,6 +622,11 @@ class Run:
         folder.write_lines(self.out / "config.json", [asdict(config)])
         settings = [f"{name}={value}" for name, value in asdict(config).items()]
         print(" ".join(settings), flush=True)
+        if config.model:
+            print(describe(self.mark))
+        left_out = sum(source.left_out for source in self.general)
+        if left_out:
+            print(f"General data: {left_out} dialogues left out, too long for the model's context.")
         self.started_at = time.perf_counter()
 
     def iteration_folder(self, iteration: int) -> Path:
@@ -603,9 +636,11 @@ class Run:
         return path
 
     def warm_up(self) -> None:
-        """Teach a tiny model to act and to judge, unless a checkpoint stands in for that."""
-        if self.general and not self.config.warmed:
+        """Teach a model to act and to judge, unless it was taught here before."""
+        if not self.mark.taught:
             self.train_on(self.general, 0)
+        elif self.config.model and self.config.warmup_steps:
+            print("No warm-up: the model was taught here already, and goes on from there.")
 
     def search(self, iteration: int) -> dict[str, list[Tree]]:
         """Phase I: search training tasks with the agent as it is; return each world's trees."""
@@ -686,6 +721,8 @@ class Run:
         for kind, data in self.agent_data.items():
             data += examples[kind]
         rest = 1 - self.config.eta
+        if self.config.method == "bc":  # has nothing else
+            rest = 1.0
         general = [replace(source, share=rest * source.share) for source in self.general]
         self.train_on([*self.agent_sources(), *general], iteration)
 
@@ -700,7 +737,8 @@ class Run:
         total = sum(present.values()) or 1.0
         sources = []
         for kind, share in present.items():
-            sources.append(Source(self.agent_data[kind], self.config.eta * share / total))
+            share *= self.config.eta / total
+            sources.append(Source(self.agent_data[kind], share, kind))
         return sources
 
     def prefer(self, examples: Sequence[Preference], iteration: int) -> None:
@@ -709,6 +747,7 @@ class Run:
         rng = derive(self.config, iteration, "batches")
         batches = preference_batches(pairs, self.config.dpo_epochs, self.config.dpo_pairs, rng)
         self.tokens = 0
+        self.learned = Counter()
         if batches:
             self.tokens = fine_tune(
                 self.actor,
@@ -725,6 +764,7 @@ class Run:
         steps = config.steps if iteration else config.warmup_steps
         mix = Mix(sources, derive(config, iteration, "batches"))
         self.tokens = 0
+        self.learned = mix.learned
         if not mix.sources or not steps:
             return
         seed = derive(config, iteration, "dropout").getrandbits(32)
@@ -745,7 +785,8 @@ class Run:
             play_figures, self.trajectories = measure(self.actor, exam, self.config.rollouts)
             of_exam = {"env": exam.name, "split": self.config.eval_split, "seed": self.config.seed}
             seconds = round(time.perf_counter() - self.started_at, 1)
-            spent = {"trained_tokens": self.tokens, "seconds": seconds}
+            spent = {"trained_tokens": self.tokens, "seconds": seconds, "eta": self.config.eta}
+            spent.update(learned_shares(self.learned, LEARNED))
             judged = self.judged.get(exam.name, [])
             exact = critique.exact_as_used(judged, exam.make)
             in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
@@ -761,6 +802,8 @@ class Run:
         folder.write_lines(path / "metrics.json", [{"rows": rows}])
         folder.write_lines(self.out / "results.jsonl", self.rows)
         folder.write_lines(self.out / "episodes.jsonl", self.episodes)
+        self.mark.taught = self.mark.taught or self.tokens > 0
+        self.mark.put(self.actor.model.config)
         self.actor.save(path / "model")
         last = iteration == self.config.iterations
         print(table(self.rows if last else rows, COLUMNS), flush=True)
@@ -802,7 +845,8 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
 
 
 # What the rows of one evaluation have in common, or what a mean of says nothing.
-ALIKE = ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds")
+ALIKE = ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds", "eta")
+ALIKE += tuple(f"learned_{kind}" for kind in LEARNED)
 
 COLUMNS = (  # scores and shares are times 100, as in the paper
     Column("iter", "iteration"),
@@ -836,9 +880,17 @@ def check(config: Config) -> None:
     """Raise `UserError` for a value that cannot be used, naming its flag."""
     command_line.check(config)
     config.alphas()
-    if config.model and (config.method == "bc" or config.warmed):
-        problem = "need the warm-up data of --tiny, and there is none with --model"
-        raise UserError(f"--method bc and --warmed {problem}")
+    general = config.general or config.lessons
+    if config.model and (config.warmed or (config.method == "bc" and not general)):
+        problem = "need the warm-up data of --tiny, or bc another: with --model, name a file with"
+        remedy = "--general or ask for --warmup-steps, and name a warmed-up model with --model"
+        raise UserError(f"--method bc and --warmed {problem} {remedy}")
+    if config.model and config.eta != 1 and not general:
+        remedy = "name a file with --general, or ask for --warmup-steps; else leave it at 1"
+        raise UserError(f"--eta {config.eta}: there is no general data to learn beside; {remedy}")
+    if not config.model and (config.general or config.thoughts != "auto"):
+        problem = "are for a model named by --model; a tiny one knows its worlds' words alone"
+        raise UserError(f"--general and --thoughts {problem}")
     if config.width % 32 and config.width not in (8, 16):
         remedy = "must be 8, 16 or a multiple of 32, the width of an attention head"
         raise UserError(f"--width {config.width}: {remedy}")
@@ -853,7 +905,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     parser.add_argument("--tiny", action="store_true", help="a tiny model; any flag overrides")
     given = vars(parser.parse_args(arguments))
     tiny = given.pop("tiny")
-    if not tiny and "model" not in given:
+    if not tiny and not given.get("model"):
         remedy = "or use --tiny to train a tiny model from nothing"
         raise UserError(f"name a checkpoint with --model FOLDER, {remedy}")
     preset: dict[str, Any] = {}
@@ -861,6 +913,10 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         env = given.get("env", "lab")
         world = "several" if "," in env else env.partition(":")[0]
         preset = TINY | PRESETS.get(world, {})
+    if given.get("model"):
+        preset |= BROUGHT
+        if given.get("general") or given.get("warmup_steps"):
+            preset |= WITH_GENERAL_DATA
     return Config(**(preset | given))
 
 

@@ -1,7 +1,9 @@
-"""Logits where something is learned, and nowhere else: what makes training fast."""
+"""What is learned and nothing else: its logits, which makes training fast, and where it is from."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -34,3 +36,19 @@ def learned_logits(
     row = torch.nn.functional.pad(logits, (0, 0, 0, 1))
     row_labels = torch.nn.functional.pad(targets[learned], (1, 0), value=-100)
     return row[None], row_labels[None]
+
+
+def learned_tokens(batch: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, int]]:
+    """Yield every example of a batch's micro-batches with the number of its learned tokens."""
+    for micro_batch in batch:
+        for example in micro_batch:
+            yield example, sum(label != -100 for label in example.labels[1:])
+
+
+def learned_shares(tally: Counter[str], origins: Sequence[str]) -> dict[str, float | None]:
+    """Return the share of each origin in the learned tokens, None where nothing was learned."""
+    total = tally.total()
+    shares: dict[str, float | None] = {}
+    for origin in origins:
+        shares[f"learned_{origin}"] = tally[origin] / total if total else None
+    return shares

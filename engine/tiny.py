@@ -13,6 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.lookback import look_back
+from engine.manual import Mark
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% else %}"
@@ -54,6 +55,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape) -> LlamaFor
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    Mark().put(config)  # it hears no manual, whose words it does not know
     if not shape.lookback:
         return LlamaForCausalLM(config)
     config.rope_parameters["rope_theta"] = 1e4

@@ -27,6 +27,7 @@ from agent_r import BAD, GOOD, REVISE, Actor, Episode, Start, Step, Trajectory, 
 from critique import REVISION_THOUGHTS, verified_splice
 from engine import UserError
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
+from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
 from mcts import SearchSettings, Tree
 
@@ -205,8 +206,9 @@ def chance_episode(world: World, task: str, rng: random.Random) -> Trajectory:
 def watch(checkpoint: str, env: str, task: str) -> None:
     """Let a trained agent play a task, by default the first test task; its revisions are marked."""
     disable_progress_bar()  # loading a small model is no news
-    make = make_world(env)
     actor = Actor.load(checkpoint)
+    mark = marked(actor.model.config, "auto")
+    make = tell({env: make_world(env)}, mark)[env]
     task = task or make().tasks("test")[0]
     (trajectory,) = play(actor, make, [Start(task)], batch_size=1)
     print(transcript(trajectory, lambda step: step.action == REVISE))

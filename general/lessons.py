@@ -1,7 +1,8 @@
-"""Lessons for a model that has had no pretraining, made of a world's truth.
+"""Lessons for a model that cannot act yet, made of a world's truth: the warm-up's.
 
-`demonstration` shows the expert's way; `judged_episode` is a judge's dialogue over a noisy episode,
-with the true verdicts.  After the warm-up nothing asks a world's truth but the measurements.
+`lessons` makes both kinds: `demonstration` shows the expert's way; `judged_episode` is a judge's
+dialogue over a noisy episode, with the true verdicts.  After the warm-up nothing asks a world's
+truth but the measurements.
 """
 
 from __future__ import annotations
@@ -9,9 +10,50 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from tqdm import tqdm
+
 from agent_r import BAD, GOOD, JUDGE_ANSWER, REVISE, Episode, Message, Trajectory
 from critique import REVISION_THOUGHTS, revision_turn
+from engine import UserError
 from envs import World
+
+
+def can_teach(world: World, name: str, taught: bool, thoughts: str) -> bool:
+    """Tell whether lessons can be made of a world; a model that was `taught` can do without.
+
+    Raises `UserError` where another cannot, and for an expert that does not show the thoughts that
+    are asked for.
+    """
+    if not (world.has_expert or world.has_gold):
+        if taught:
+            return False
+        model = "model" if world.told else "tiny model"
+        remedy = "leave out --warmup-steps" if world.told else "name a checkpoint with --model"
+        raise UserError(f"{name} has no expert to warm a {model} up with; {remedy}")
+    if thoughts == "yes" and type(world).thought is World.thought:
+        remedy = "use --thoughts auto, or leave out --warmup-steps"
+        raise UserError(f"--thoughts yes: the expert of {name} thinks nothing; {remedy}")
+    return True
+
+
+def lessons(
+    world: World, shown: Sequence[str], judged: Sequence[str], rng: random.Random
+) -> tuple[list[list[Message]], list[list[Message]]]:
+    """Return demonstrations of some tasks of a world and judged episodes of others, as dialogues.
+
+    What the expert did in the ones is among the mistakes that are made in the others.
+    """
+    demonstrations = []
+    pool: set[str] = set()
+    for task in shown:
+        way = demonstration(world, task)
+        pool.update(way.actions)
+        demonstrations.append(way.messages())
+    actions = sorted(pool)
+    judgements = []
+    for task in tqdm(judged, desc=f"judged episodes of {world.name}", leave=False, disable=None):
+        judgements.append(judged_episode(world, task, actions, rng))
+    return demonstrations, judgements
 
 
 def demonstration(world: World, task: str) -> Trajectory:

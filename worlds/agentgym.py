@@ -46,6 +46,7 @@ from types import FrameType
 from typing import Any
 
 from envs import EpisodeLostError, UserError, World
+from worlds.manuals import MANUALS
 from worlds.servers import KINDS, Kind
 
 # --- environments on a server
@@ -350,6 +351,12 @@ class AgentGym(World):
     """
 
     parallel = 8
+    thinks = True
+
+    @property
+    def manual(self) -> str:
+        """What a model that was not taught here is told."""
+        return MANUALS[self.name.rpartition(":")[2]]
 
     def __init__(self, name: str, server: Server) -> None:
         self.name = name

@@ -74,6 +74,16 @@ class Craft(World):
     """
 
     name = "craft"
+    manual = (
+        "Craft the goal. A command says what it needs: get what no command makes, craft the rest"
+        " first, and use the very names and amounts of the command. Where a command says powder, it"
+        " is coal, sand or salt, whichever of them can be found. An example:\n"
+        "Goal: craft rod.\nCrafting commands:\ncraft 3 rod using 2 powder, 4 elm\n"
+        "Thought: The rod needs 4 elm.\nAction: get 4 elm\nGot 4 elm\n"
+        "Thought: It needs 2 powder too.\nAction: get 2 coal\nCould not find that\n"
+        "Thought: There is no coal, so I try sand.\nAction: get 2 sand\nGot 2 sand\n"
+        "Thought: I have all of it.\nAction: craft 3 rod using 2 sand, 4 elm"
+    )
     POWDERS = ("coal", "sand", "salt")
     MATERIALS = (
         "oak ash elm fir tin iron zinc gold jade opal"

@@ -1,4 +1,4 @@
-"""What `train.py --tiny` stands for, and what differs in other worlds than lab: values of flags.
+"""What `--tiny` and `--model` stand for, and what differs in other worlds than lab: flags' values.
 
 `several` stands for more than one world at a time and is a first guess.  TextCraft is searched at a
 lower temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.
@@ -25,6 +25,11 @@ TINY: dict[str, Any] = {
     "max_new_tokens": 24,
     "judge_tokens": 8,
 }
+
+# A model that is brought is not warmed up, and learns from the agent alone; as in the paper, 0.2 is
+# the agent's share where there is general data.
+BROUGHT: dict[str, Any] = {"warmup_steps": 0, "eta": 1.0}
+WITH_GENERAL_DATA: dict[str, Any] = {"eta": 0.2, "warmup_lr": 2e-5}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "shop": {"warmup_steps": 1500, "warmup_tasks": 6000, "eta": 0.9},

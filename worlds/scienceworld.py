@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs import SPLITS, UserError, World
+from worlds.manuals import SCIENCEWORLD
 
 PACKAGE = "pip install scienceworld==1.2.3"
 JAVA = "Java 8 or later (apt install default-jre-headless, or brew install openjdk)"
@@ -270,6 +271,7 @@ class ScienceWorld(World):
     """
 
     name = "scienceworld"
+    manual = SCIENCEWORLD
     step_limit = 30  # gold paths of the four find-* kinds have 3 to 16 actions; of others, 6 to 178
     parallel = 4 * MACHINES  # so that a copy is waiting wherever a machine becomes free
 

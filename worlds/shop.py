@@ -172,6 +172,17 @@ class Shop(World):
 
     name = "shop"
     step_limit = 18
+    manual = (
+        "Buy what is asked for. A search shows results, each with a label, a to d; a click on one"
+        " opens that product, which says what it lacks. Click the wanted options, then buy; back"
+        " leads to the results, next to more of them. An example:\n"
+        "buy a silk hat: red, small, warm, price up to 50.\nthe search page.\n"
+        "Thought: i search for the thing.\nAction: search silk hat\na nova silk hat 40.\n"
+        "Thought: it is cheap enough.\nAction: click a\n"
+        "nova silk hat: colors: red blue; sizes: tiny small.\n"
+        "Thought: it has both options.\nAction: click red\nred chosen.\n"
+        "Thought: one more option.\nAction: click small"
+    )
     words = " ".join((MATERIALS, BRANDS, FEATURES, COLORS, SIZES, *THINGS.values())) + (
         " buy a: b c d price, up to 10 20 30 40 50 60 70 80 90. you can: search WORDS, click LABEL."
         " next prev back features description by chosen bought. the search page; colors: sizes: no"

@@ -21,6 +21,7 @@ from typing import ClassVar
 
 from envs import ANSWERED, CHANGED, REFUSED, UserError
 from worlds.craft import Craft
+from worlds.manuals import TEXTCRAFT
 from worlds.recipes import Book, Recipe, TaggedRecipe, names_in, package_folder, read_book
 
 # --- which goals are held out
@@ -195,6 +196,8 @@ class TextCraft(Craft):
     """
 
     name = "textcraft"
+    manual = TEXTCRAFT
+    thinks = True
     warm_up = "disguise"
     TASKS: ClassVar = {"train": 25, "validation": 5, "test": 1, "disguise": 75}  # for each goal
     DISTRACTORS = 10
