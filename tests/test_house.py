@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ("envs", "agent_r", "mcts", "critique", "train")
-ROOMS = {"engine", *METHOD, "general", "worlds", "extras", "course", "tests"}
+ROOMS = {"engine", *METHOD, "general", "settings", "worlds", "extras", "course", "tests"}
 HELPERS = {path.stem for path in Path(__file__).parent.glob("*.py")}  # which tests import barely
 
 # What each room may import of ours.  A name stands for all that is below it.
@@ -18,13 +18,23 @@ MAY_IMPORT = {
     "mcts": {"engine", "envs", "agent_r"},
     "critique": {"engine", "envs", "agent_r", "mcts"},
     "general": {"engine", "envs", "agent_r", "mcts", "critique", "general"},
-    "train": {"engine", "envs", "agent_r", "mcts", "critique", "general", "worlds.presets"},
+    "settings": {"engine", "envs", "agent_r", "mcts", "critique", "settings"},
+    "train": {
+        "engine",
+        "envs",
+        "agent_r",
+        "mcts",
+        "critique",
+        "general",
+        "settings",
+        "worlds.presets",
+    },
     "worlds": {"engine.UserError", "envs", "worlds"},
     "extras": ROOMS - {"course", "tests"},
     "course": ROOMS - {"tests"},
 }
 FILES = [ROOT / f"{module}.py" for module in METHOD]
-for room in ("engine", "general", "worlds", "extras", "course"):
+for room in ("engine", "general", "settings", "worlds", "extras", "course"):
     FILES += sorted((ROOT / room).rglob("*.py"))
 
 

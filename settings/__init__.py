@@ -1,0 +1,1 @@
+"""Settings of a run: every flag of the command line."""
