@@ -68,7 +68,22 @@ def read(path: Path) -> tuple[Any, Any]:
     if missing:
         problem = f"{len(missing)} of the model's weights are not in it, such as {missing[0]}"
         raise UserError(f"--gguf {path}: {problem}; name a file that holds the whole model")
+    give_rows(model, len(tokenizer))
     return model.eval(), tokenizer
+
+
+@torch.no_grad()
+def give_rows(model: Any, tokens: int) -> None:
+    """Give the embedding a row of zeros for each token that it has none for.
+
+    These are special tokens that a family's tokenizer adds to whatever file it reads; nobody says
+    them.
+    """
+    rows = len(model.get_input_embeddings().weight)
+    if tokens > rows:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+        model.get_input_embeddings().weight[rows:] = 0
+        model.get_output_embeddings().weight[rows:] = 0
 
 
 def weights_for(model: Any, path: Path) -> dict[str, torch.Tensor]:
