@@ -639,7 +639,7 @@ WRONG = {
         ),
     },
     12: {
-        "immediate repeats only": changed(LOOPS, ("in seen:", "in seen[-1:]:")),
+        "immediate repeats only": changed(LOOPS, ("in seen or", "in seen[-1:] or")),
         "actions without observations": changed(
             LOOPS,
             (

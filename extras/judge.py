@@ -21,11 +21,12 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from agent_r import VERDICT, Actor, Episode, Trajectory
+from agent_r import Actor, Episode, Trajectory
 from critique import find_first_errors, judge_figures
 from engine import UserError, command_line
 from engine.dialogues import Dialogues
 from engine.loading import pick_device
+from engine.replies import VERDICT
 from engine.table import Column, table
 from envs import World, first_error, make_world
 from general.lessons import stray_action

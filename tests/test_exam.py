@@ -62,6 +62,7 @@ def test_an_exam_by_hand():
         "recovery": 0.0,
         "recovery_prefixes": 1,
         "recovery_left_out": 1,
+        "begun_anew": None,
         "first_error_exact": 1 / 2,
         "first_error_within_1": 1.0,
         "false_alarms": 1 / 2,

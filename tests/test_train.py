@@ -777,9 +777,11 @@ def test_what_was_set_reaches_the_search(monkeypatch, tmp_path):
 
 
 def test_what_was_set_reaches_the_critique():
-    config = Config(alpha="0.4", beta=0.3, pairs=6, critic="end", splice="paper", pairing="any")
-    expected = (0.4, 0.3, 6, "end", "paper", "any")
-    assert dataclasses.astuple(config.critique_settings(1)) == (*expected, "context")
+    config = Config(
+        alpha="0.4", beta=0.3, pairs=6, critic="end", splice="paper", pairing="any", rollouts=9
+    )
+    expected = (0.4, 0.3, 6, "end", "paper", "any", "context", 9)
+    assert dataclasses.astuple(config.critique_settings(1)) == expected
 
 
 def test_the_defaults_and_the_preset_are_settings_that_can_be_used():
@@ -810,6 +812,7 @@ REFUSED = {
     "idle": ("forgotten", ""),
     "method": ("dpo", "", "Agent-R"),
     "splice": ("loose",),
+    "winners": ("agent", ""),
     "pairing": ("shared", ""),
     "eval_split": ("train", "dev"),
     "thoughts": ("maybe", ""),
@@ -1513,7 +1516,10 @@ def test_data_of_all_iterations_is_kept(tmp_path, monkeypatch):
             assert source.examples == of_warm_up.examples
     agent_data = mixes[2][1][:-2]
     kept = sum(len(source.examples) for source in agent_data)
-    assert kept == len(run.data(1)) + len(run.data(2))
+    data = [*run.data(1), *run.data(2)]
+    teaching = [record for record in data if any(m.get("loss") for m in record["messages"])]
+    left_out = sum(row["counts"]["dropped_nothing_learned"] for row in run.rows[1:])
+    assert kept == len(teaching) == len(data) - left_out > 0
 
 
 @pytest.mark.parametrize(
