@@ -247,20 +247,18 @@ class ChatFormat:
 
     def opening(self, text: str) -> list[int]:
         """Return the tokens of a dialogue's first user turn, up to where the assistant speaks."""
-        content = self.template.content(text)
-        return [*self.template.head, *content, *self.template.to_assistant]
+        return list(self.template.opening(text))
 
     def turn(self, text: str) -> list[int]:
         """Return the tokens from an assistant turn's end through the user turn `text`.
 
         They begin with the end-of-turn token and end where the assistant speaks.
         """
-        content = self.template.content(text)
-        return [*self.template.to_user, *content, *self.template.to_assistant]
+        return list(self.template.turn(text))
 
     def reply(self, text: str) -> list[int]:
         """Return the tokens of an assistant turn, without the one that ends it."""
-        return list(self.template.content(text))
+        return list(self.template.reply(text))
 
     def encode(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
         """Return a dialogue as (token ids, labels): a label is the id if it is learned, else -100.

@@ -1,88 +1,163 @@
-"""A tokenizer's chat template, taken apart into what stands between the contents of turns."""
+"""A chat model's turns as token ids, whatever its template writes around them.
+
+The template's pieces are found once (`engine.chat_pieces`).  Ids are those of the whole rendering:
+a turn is tokenized from its first special token to where the other speaks, since a tokenizer reads
+a text by what stands around it, and never across a special token.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from jinja2 import TemplateError
-
-from engine import UserError
-
-USER = "user content"
-ASSISTANT = "assistant content"
+from engine.chat_pieces import ASKS, THOUGHT, take_apart
+from engine.chat_rendering import Rendering
 
 
 class Template:
-    """The pieces of a chat template as token ids, and what a turn's text becomes between them.
+    """The turns of a dialogue as token ids.
 
-    `head` stands before the first user turn, `to_assistant` between a user's text and the
-    assistant's, `to_user` between an assistant's text and the next user's.  `end`, the first token
-    of `to_user`, ends an assistant's turn; `unspoken` are the special tokens that no turn holds.
+    `to_user` stands before every user turn but the first, and its first token, `end`, ends the
+    assistant's; `unspoken` are the special tokens, and others that tell whose turn it is, which no
+    reply holds.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         """Raises `UserError` for a template that is missing or does not render turn by turn."""
         self._tokenize = functools.partial(tokenizer, add_special_tokens=False)
-        self._ids = functools.lru_cache(maxsize=200_000)(self._text_ids)  # much is said often
-        self._marker = marker_pattern(tokenizer)
-        head, to_assistant, to_user, tail = take_apart(tokenizer)
-        self.head = self._ids(head)
-        self.to_assistant = self._ids(to_assistant)
-        self.to_user = self._ids(to_user)
-        ends = {self._ids(piece)[:1] for piece in (tail, to_user)}
-        if len(ends) > 1 or ends == {()}:
-            reason = "does not end every assistant turn with the same token"
-            raise UserError(f"the model's chat template {reason}")
+        self._rendering = Rendering(tokenizer)
+        special = special_tokens(tokenizer)
+        signs = special | sign_tokens(tokenizer)
+        self._pieces = take_apart(self._rendering, pattern(special), pattern(signs))
+        roles = {sign for sign in signs if any(sign in role for role in self._pieces.roles)}
+        self._marks = pattern({*special, *roles, *role_words(self._pieces.roles, special | roles)})
+        ids = {tokenizer.convert_tokens_to_ids(token) for token in special | roles}
+        self.to_user = self._ids(self._pieces.to_user)
         self.end = self.to_user[0]
-        special = set(tokenizer.all_special_ids)
-        for token, added in tokenizer.added_tokens_decoder.items():
-            if added.special:  # also one that has no role of its own in the tokenizer
-                special.add(token)
-        self.unspoken = sorted(special - {self.end})
+        self.unspoken = sorted(ids - {self.end})
+        self._turning = {self.end, *map(tokenizer.convert_tokens_to_ids, roles)}
+        self._context = self._before_a_reply(pattern(special))
+        self._give_spaces_to_replies()
+        cached = functools.lru_cache(maxsize=200_000)  # much is said often
+        self.opening = cached(self._opening)
+        self.turn = cached(self._turn)
+        self.reply = cached(self._reply)
 
-    def content(self, text: str) -> tuple[int, ...]:
-        """Return the token ids of a turn's text.
+    def _opening(self, text: str) -> tuple[int, ...]:
+        """Return the ids of the first user turn, up to where the assistant speaks."""
+        return self._ids(self._pieces.head + self._asked(text) + self._pieces.prompt)
 
-        A special or added token in it becomes a space: else a text could open another role's turn.
+    def _turn(self, text: str) -> tuple[int, ...]:
+        """Return the ids from the end of an assistant's turn to where it speaks again."""
+        return self._ids(self._pieces.to_user + self._asked(text) + self._pieces.prompt)
+
+    def _reply(self, text: str) -> tuple[int, ...]:
+        """Return the ids of an assistant's turn, without the one that ends it."""
+        said = self._said(self._harmless(text))
+        before = self._ids(self._context)
+        ids = self._ids(self._context + said + self._pieces.end)
+        if ids[: len(before)] == before:
+            return ids[len(before) : -1]
+        # A reply that would change the tokens before it, which have been read when it is said.
+        return self._ids(self._pieces.end + said + self._pieces.end)[1:-1]
+
+    def _asked(self, text: str) -> str:
+        """Return what the template makes of a user's text: most often the text, or trimmed."""
+        text = self._harmless(text)
+        head, prompt = self._pieces.head, self._pieces.prompt
+        rendered = self._rendered(text, ask=True)
+        if not rendered.endswith(prompt):
+            rendered = rendered.rstrip(" ")  # spaces that were given to replies
+        if rendered.startswith(head) and rendered.endswith(prompt):
+            return rendered[len(head) : len(rendered) - len(prompt)]
+        return text
+
+    def _said(self, text: str) -> str:
+        """Return what the template makes of an assistant's text in the last turn.
+
+        A template that drops words of it, as of a thought, or writes them behind something else
+        than is read before a reply, is not followed: the text stays as it is.
         """
-        return self._ids(self._marker.sub(" ", text))
+        pieces = self._pieces
+        before = pieces.head + ASKS[0] + pieces.known
+        rendered = self._rendered(ASKS[0], text, ask=False)
+        if rendered.startswith(before) and rendered.endswith(pieces.closing):
+            said = rendered[len(before) :].removesuffix(pieces.closing)
+            if "".join(text.split()) in "".join(said.split()):
+                return said + pieces.trail
+        return pieces.lead + text + pieces.trail
 
-    def _text_ids(self, text: str) -> tuple[int, ...]:
+    def _rendered(self, *turns: str, ask: bool) -> str:
+        try:
+            return self._rendering.text(*turns, ask=ask)
+        except Exception:  # the template refuses this text, whatever a stranger's program raises
+            return ""
+
+    def _harmless(self, text: str) -> str:
+        """Return a text in which nothing can open or end a turn: what could becomes a space."""
+        text = self._marks.sub(" ", text)
+        if self._turning.isdisjoint(self._ids(text)):
+            return text
+        # A token that is also found where its text is written otherwise, as in other letters.
+        return re.sub(r"[^\w\s]", " ", text)
+
+    def _give_spaces_to_replies(self) -> None:
+        """Move spaces at the end of the prompt into the reply, if its first word takes them."""
+        ids = self._ids(self._context)
+        if self._ids(self._context + self._pieces.lead + "Action")[: len(ids)] != ids:
+            context = self._context.rstrip(" ")
+            self._pieces = replace(
+                self._pieces,
+                prompt=self._pieces.prompt.rstrip(" "),
+                known=self._pieces.known.rstrip(" "),
+                lead=self._context.removeprefix(context) + self._pieces.lead,
+            )
+            self._context = context
+
+    def _before_a_reply(self, special: re.Pattern[str]) -> str:
+        """Return the end of an opening, as much of it as a tokenizer needs to read a reply."""
+        opening = self._pieces.head + ASKS[0] + self._pieces.prompt
+        starts = [found.start() for found in special.finditer(opening)]
+        return opening[starts[-1] :] if starts else opening
+
+    def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenize(text)["input_ids"])
 
 
-def marker_pattern(tokenizer: Any) -> re.Pattern[str]:
-    """Return a pattern that finds the tokenizer's special and added tokens in a text."""
-    added = [str(token) for token in tokenizer.added_tokens_decoder.values()]
-    markers = {*tokenizer.all_special_tokens, *added}
-    longest_first = sorted(markers, key=len, reverse=True)
-    alternatives = "|".join(re.escape(marker) for marker in longest_first)
-    return re.compile(alternatives or r"(?!)")
+def special_tokens(tokenizer: Any) -> set[str]:
+    """Return the tokenizer's special tokens, those included that have no role of their own."""
+    tokens = set(tokenizer.all_special_tokens)
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special:
+            tokens.add(str(token))
+    return {token for token in tokens if token.strip()}
 
 
-def take_apart(tokenizer: Any) -> tuple[str, str, str, str]:
-    """Return the texts before the first turn, before an assistant's, behind it, and at the end.
+def sign_tokens(tokenizer: Any) -> set[str]:
+    """Return the added tokens that look like marks, special or not, but those around a thought."""
+    tokens = map(str, tokenizer.added_tokens_decoder.values())
+    return {token for token in tokens if re.search(r"[^\w\s]", token) and not THOUGHT.search(token)}
 
-    Raises `UserError` for a template that is missing or does not render turn by turn.
+
+def role_words(roles: Iterable[str], tokens: Iterable[str]) -> set[str]:
+    """Return what tells whose turn it is and is no token, as `[INST]`, `USER:` and `### Response:`.
+
+    A bare word, as `user` between special tokens, tells nothing without them.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        remedy = "use a model that was made for chat"
-        raise UserError(f"the model's tokenizer has no chat template; {remedy}")
-    user = {"role": "user", "content": USER}
-    assistant = {"role": "assistant", "content": ASSISTANT}
-    render = functools.partial(tokenizer.apply_chat_template, tokenize=False)
-    try:
-        whole = render([user, assistant, user, assistant])
-        opened = render([user, assistant, user], add_generation_prompt=True)
-    except TemplateError as error:
-        raise UserError(f"the model's chat template cannot be rendered: {error}") from error
-    pieces = re.split(f"{USER}|{ASSISTANT}", whole)
-    if len(pieces) == 5:
-        head, to_assistant, to_user, _, tail = pieces
-        turns = (head, USER, to_assistant, ASSISTANT, to_user, USER, to_assistant)
-        if opened == "".join(turns):
-            return head, to_assistant, to_user, tail
-    remedy = "a plain one would do"
-    raise UserError(f"the model's chat template does not render turn by turn; {remedy}")
+    words = set()
+    for role in roles:
+        for line in pattern(tokens).sub("\n", role).splitlines():
+            word = line.strip()
+            if re.search(r"\w", word) and re.search(r"[^\w\s]", word) and not THOUGHT.search(word):
+                words.add(word)
+    return words
+
+
+def pattern(texts: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that finds any of these texts, the longest that fits."""
+    longest_first = sorted(texts, key=len, reverse=True)
+    alternatives = "|".join(re.escape(text) for text in longest_first)
+    return re.compile(alternatives or r"(?!)")

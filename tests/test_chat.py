@@ -78,7 +78,6 @@ ONLY_THE_LAST_IS_ENDED = f"{ROLE}{{% if loop.last %}}<end>{{% endif %}}{{% endif
         (NEVER_ASKS, "turn by turn"),
         # The head tells how many turns follow.
         ("{{ messages | length }}" + WORDS.chat_template, "turn by turn"),
-        (f"{ROLE}{{% endif %}}{ASK}", "same token"),  # nothing ends a turn
         (ONLY_THE_LAST_IS_ENDED, "same token"),
         (f"{ROLE}\n{{% endif %}}{ASK}", "same token"),  # a line break, no token, ends a turn
         ("{% if", "chat template"),
