@@ -50,7 +50,6 @@ def take_apart(rendering: Rendering, special: re.Pattern[str], fed: re.Pattern[s
     *_, begin, closing = parts(rendering.probe(u1, a1), 3)
     longer = parts(rendering.probe(u1, a1, u2, ask=True), 4)
     to_assistant, to_user = longer[1:3]  # of a turn that is not the last one
-    same(longer, (head, to_assistant, to_user, prompt))
     ended = parts(rendering.probe(u1, a1, u2, a2), 5)
     same(ended, (head, to_assistant, to_user, begin, closing))
     longest = parts(rendering.probe(u1, a1, u2, a2, u3, ask=True), 6)

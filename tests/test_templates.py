@@ -95,7 +95,7 @@ def turns(user, assistant, ask="", before=""):
 
 
 USER = "<|user|>\n{{ m.content }}<|end|>\n"
-SAID = "{{ m.content.split('</think>')[-1] }}"
+SAID = "{{ m.content.split('</think>')[-1].strip() }}"
 THOUGHTLESS = "{% if loop.last %}<think>\n\n</think>\n\n{% endif %}"
 
 # Each writes every turn alike: ids are those of the whole rendering.
@@ -221,6 +221,7 @@ def test_a_prompt_that_opens_a_thought_is_read_in_every_turn():
     assert chat.opening(CUP) == whole(tokenizer, [CUP])
     ids, _ = chat.encode(messages_of([CUP, "Action: go", "ok.", "Action: put cup", "ok."]))
     assert ids.count(think) == 3
+    assert chat.reply("  Action: go ") == chat.reply("Action: go")  # trimmed by the template
     ids, _ = chat.encode(messages_of([CUP, "hm\n</think>\n\nAction: go"]))
     assert tokenizer.decode(ids).endswith("<think>\nhm\n</think>\n\nAction: go<|end|>")
 
@@ -348,9 +349,14 @@ def test_of_several_named_templates_the_default_one_is_taken():
 NUMBERED = turns(
     "<|user|>{{ loop.index }}{{ m.content }}<|end|>", "<|bot|>{{ m.content }}</s>", "<|bot|>"
 )
+LAST = "{% if messages|length == 4 and loop.last %}so {% endif %}"
 ENDLESS = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
 BROKEN = {
     "numbers its turns": (NUMBERED, "turn by turn.*becomes"),
+    "begins a last turn otherwise": (
+        turns(USER, f"<|bot|>{LAST}{{{{ m.content }}}}</s>", "<|bot|>"),
+        "turn by turn.*becomes",
+    ),
     "leaves the user out": (turns("<|user|>", "<|bot|>{{ m.content }}</s>"), "writes 0 texts"),
     "says it twice": (
         turns(USER + USER, "<|bot|>{{ m.content }}</s>", "<|bot|>"),
