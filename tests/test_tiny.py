@@ -62,8 +62,23 @@ def test_a_model_born_to_copy_looks_back_as_far_as_it_has_heads(width):
 def test_a_model_not_born_to_copy_is_an_ordinary_one():
     plain = tiny_model(word_tokenizer("a b"), TinyShape(width=128)).config
     assert plain.num_key_value_heads == 1
-    assert plain.attention_bias is False
     assert plain.intermediate_size == 512
+
+
+@pytest.mark.parametrize("width", [32, 64, 128])
+def test_one_head_of_every_tiny_model_is_drawn_to_the_token_before(width):
+    torch.manual_seed(0)
+    tokenizer = word_tokenizer(" ".join(f"w{number}" for number in range(300)))
+    model = tiny_model(tokenizer, TinyShape(width=width))
+    model.set_attn_implementation("eager")
+    ids = torch.randint(5, 300, (60, 60))
+    first, second = (layer.detach() for layer in model(ids, output_attentions=True).attentions)
+    by_distance = [first[:, 0].diagonal(-distance, 1, 2).mean() for distance in range(20)]
+    assert by_distance[1] > max(by_distance[2:])
+    assert by_distance[1] > 3 * by_distance[10]
+    others = [second[:, 0], *first[:, 1:].unbind(1)]
+    for head in others:
+        assert head.diagonal(-1, 1, 2).mean() < 2 * head.diagonal(-10, 1, 2).mean(), "no other is"
 
 
 # --- the tokenizer
