@@ -65,10 +65,11 @@ def bare(line: str) -> str:
 # --- verdicts
 
 # `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
-# not the question itself, `Judgment: Good, Bad or Uncertain`.
+# not the question itself, `Judgment: Good, Bad or Uncertain`; but `Judgment: Bad, good try` is.
 VERDICT = re.compile(
     r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
-    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b)",
+    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b"
+    r"(?:\s*[,/|.?)\]*_`\"']|\s*or\b|[ \t]*(?:\n|$)))",
     re.IGNORECASE,
 )
 

@@ -199,6 +199,9 @@ def test_a_tiny_model_can_read_the_answer_to_several_actions():
         ("Judgment: Bad\nThis is not good.", "Bad"),
         # no judgement, so nobody knows
         ("Judgment: Good, Bad or Uncertain", "Uncertain"),
+        ("Judgment: Good or Bad?", "Uncertain"),
+        ("Judgment: Good, Bad\nbecause of that", "Uncertain"),
+        ("Judgment: Bad, good try", "Bad"),  # no list: something else is said of it
         ("Judgment: **Good** / **Bad** / **Uncertain**", "Uncertain"),
         ("Judgment: not bad", "Uncertain"),
         ("this is not bad", "Uncertain"),
