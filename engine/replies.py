@@ -65,7 +65,7 @@ def bare(line: str) -> str:
 # --- verdicts
 
 # `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
-# not the question itself, `Judgment: Good, Bad or Uncertain`; but `Judgment: Bad, good try` is.
+# not the question itself, `Judgment: Good, Bad or Uncertain`; but `Judgment: Bad, good try`.
 VERDICT = re.compile(
     r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
     r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b"
