@@ -29,8 +29,9 @@ def look_one_back(model: LlamaForCausalLM) -> None:
     """Draw the first head of the first layer to what stands just before, whatever that is.
 
     Query and key get a constant part, which the rotary embedding turns by the place of each, so
-    that they agree best at a distance of one, and well near it.  Which label was clicked, or where one has been, is
-    said by a word and the one before it: without this, whether a model finds out is luck.
+    that they agree best at a distance of one, and well near it.  Which label was clicked, or where
+    one has been, is said by a word and the one before it: without this, whether a model finds out
+    is luck.
     """
     attention = model.model.layers[0].self_attn
     turns = model.model.rotary_emb.inv_freq[:FREQUENCIES]  # in radians, by one place
