@@ -19,7 +19,7 @@ TINY: dict[str, Any] = {
     "micro_batch": 1024,
     "lr": 1.5e-3,
     "dpo_lr": 1e-4,
-    "warmup_steps": 1500,
+    "warmup_steps": 2000,
     "warmup_tasks": 6000,
     "rollouts": 1024,
     "max_new_tokens": 24,
