@@ -41,9 +41,8 @@ Message = dict[str, Any]  # {"role": "user" | "assistant", "content": str, "loss
 REVISE = "revise"
 REVISE_ANSWER = "ok."
 NO_ACTION = "no action. write Action: and then one action."
-SEVERAL_ACTIONS = (
-    "one action. write Action: and then one action."  # no word that a tiny model lacks
-)
+# In words that `NO_ACTION` has, so that a tiny model knows them.
+SEVERAL_ACTIONS = "one action. write Action: and then one action."
 
 GOOD, BAD, UNCERTAIN = "Good", "Bad", "Uncertain"
 JUDGE_PROMPT = (  # what the verdicts mean is the paper's Table 4
@@ -100,8 +99,10 @@ class Trajectory:
         """Whether the episode is a success: the world's own word, or else r = 1."""
         if not self.steps:
             return False
-        last = self.steps[-1]
-        return last.score >= 1.0 if last.won is None else last.won
+        won = self.steps[-1].won
+        if won is None:
+            return self.score >= 1.0
+        return won
 
     @property
     def question(self) -> str:

@@ -53,9 +53,7 @@ class World:
     done = True  # whether the episode is over
     won: bool | None = None  # whether the episode is a success; None: it is one with score 1
     begun_anew: int | None = None  # episodes that were lost (`EpisodeLostError`), over all copies
-    effect = (
-        ""  # of the newest action: CHANGED, ANSWERED or REFUSED, or empty in a world that is silent
-    )
+    effect = ""  # of the newest action: CHANGED, ANSWERED or REFUSED; empty in a silent world
 
     # What a new world must write.
     def tasks(self, split: str) -> Sequence[str]:

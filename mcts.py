@@ -93,8 +93,8 @@ class Tree:
 
     def trajectory(self, leaf: Node) -> Trajectory:
         """Return the trajectory from the root to `leaf`."""
-        start = (self.task, self.instruction, self.observation)
-        return Trajectory(*start, leaf.steps(), self.told)
+        steps = leaf.steps()
+        return Trajectory(self.task, self.instruction, self.observation, steps, self.told)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ baseline), `measure`, `run` (the whole method in ten lines) and `Run` (what each
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import sys
 import time
@@ -51,7 +52,7 @@ from agent_r import (
 from critique import Example
 from engine import UserError, command_line, folder
 from engine.dialogues import Sampling
-from engine.learning import learned_logits, learned_shares, learned_tokens
+from engine.learning import learned_logits, learned_shares
 from engine.loading import pick_device
 from engine.manual import NOTHING, Mark, describe, marked, tell
 from engine.precision import Precision
@@ -212,9 +213,7 @@ class Mix:
     def __init__(self, sources: Sequence[Source], rng: random.Random) -> None:
         self.sources = [source for source in sources if source.examples and source.share]
         self.rng = rng
-        self.decks: list[list[int]] = [
-            [] for _ in self.sources
-        ]  # numbers of examples still to come
+        self.decks: list[list[int]] = [[] for _ in self.sources]  # numbers still to come
         self.learned: Counter[str] = Counter()  # tokens of the batches made of it, by kind
         self.kinds = {id(drawn): source.kind for source in sources for drawn in source.examples}
 
@@ -244,8 +243,8 @@ def draw_batches(mix: Mix, steps: int, batch_size: int, micro_batch: int) -> Ite
         while len(ready) < per_step:
             ready += draw_micro_batches(mix, 16 * batch_size, micro_batch)
         batch = [ready.pop() for _ in range(per_step)]
-        for example, learned in learned_tokens(batch):
-            mix.learned[mix.kinds[id(example)]] += learned
+        for example in itertools.chain(*batch):
+            mix.learned[mix.kinds[id(example)]] += example.learned
         yield batch
 
 
@@ -699,11 +698,12 @@ class Run:
 
 def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
     """Draw the same held-out tasks for every method; raises `UserError` for a truth not known."""
-    if config.critic == "truth" and not make().has_expert:
+    world = make()
+    if config.critic == "truth" and not world.has_expert:
         raise UserError(f"--critic truth: {name} has no expert, so nobody knows the truth")
-    if config.winners == "expert" and not (make().has_expert or make().has_gold):
+    if config.winners == "expert" and not (world.has_expert or world.has_gold):
         raise UserError(f"--winners expert: {name} has no expert; use --winners search")
-    tasks = make().tasks(config.eval_split)
+    tasks = world.tasks(config.eval_split)
     count = min(config.eval_tasks, len(tasks))
     return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))
 
@@ -713,7 +713,6 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
     device = pick_device(config.device)
     if config.model:
         actor = Actor.load(config.model, device, config.dtype, config.max_new_tokens)
-        actor.judge_tokens = config.judge_tokens
     else:
         actor = make_tiny_actor(config, worlds, device)
     if config.warmed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,13 +36,6 @@ def learned_logits(
     row = torch.nn.functional.pad(logits, (0, 0, 0, 1))
     row_labels = torch.nn.functional.pad(targets[learned], (1, 0), value=-100)
     return row[None], row_labels[None]
-
-
-def learned_tokens(batch: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, int]]:
-    """Yield every example of a batch's micro-batches with the number of its learned tokens."""
-    for micro_batch in batch:
-        for example in micro_batch:
-            yield example, sum(label != -100 for label in example.labels[1:])
 
 
 def learned_shares(tally: Counter[str], origins: Sequence[str]) -> dict[str, float | None]:

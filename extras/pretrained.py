@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def give_rows(model: Any, tokens: int) -> None:
-    """Give the embedding a row of zeros for each token that it has none for.
+    """Give embedding and head a row of zeros for each token that they have none for.
 
     These are special tokens that a family's tokenizer adds to whatever file it reads; nobody says
     them.
@@ -82,8 +82,8 @@ def give_rows(model: Any, tokens: int) -> None:
     rows = len(model.get_input_embeddings().weight)
     if tokens > rows:
         model.resize_token_embeddings(tokens, mean_resizing=False)
-        model.get_input_embeddings().weight[rows:] = 0
-        model.get_output_embeddings().weight[rows:] = 0
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight[rows:] = 0
 
 
 def weights_for(model: Any, path: Path) -> dict[str, torch.Tensor]:

@@ -988,12 +988,13 @@ def test_any_pairing_takes_whichever_good_leaf_and_judges_from_where_that_pair_p
     asked = []
 
     def record(actor, bads, starts, rollouts):
+        assert rollouts == 7
         asked.append((bads, starts))
         return [len(bad.steps) - 1 for bad in bads]
 
     monkeypatch.setattr(critique, "find_first_errors", record)
     for pairing in ("deepest", "any"):
-        revisions_of(replace(with_splice("paper"), pairing=pairing))
+        revisions_of(replace(with_splice("paper"), pairing=pairing, rollouts=7))
     (bads, deepest), (same_bads, starts) = asked
     assert same_bads == bads, "the same failures"
     pairs = list(zip(starts, deepest, strict=True))

@@ -6,10 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from crafting import needs_textcraft, package_book
 
-from extras.depths import table_by_depth
+from extras.depths import Run, gain_cell, table_by_depth
+from extras.evidence import crossed_interval, interval_in_words, mean_with_interval
 from worlds.textcraft import TextCraft
+
+
+def run_of(tasks, gains):
+    return Run("agent-r", {1: tasks}, {0: [0.0] * len(tasks), 1: gains}, {})
+
+
+def test_a_gain_crosses_runs_with_the_tasks_that_all_of_them_have_in_whatever_order():
+    gains = np.array([[1.0, 0.5, 0.0, 0.0], [1.0, 0.5, 0.5, 0.0]])
+    runs = [run_of(["a", "b", "c", "d"], gains[0]), run_of(["d", "c", "b", "a"], gains[1][::-1])]
+    assert gain_cell(runs, 1) == interval_in_words(crossed_interval(gains))
+    apart = [runs[0], run_of(["a", "b", "c", "e"], gains[1])]
+    assert gain_cell(apart, 1) == mean_with_interval([list(gains)])
+    assert gain_cell(apart, 1) != gain_cell(runs, 1)
 
 
 @needs_textcraft

@@ -99,6 +99,7 @@ def test_any_models_file_becomes_a_folder_that_says_the_same(file, tmp_path, cap
         expected = small_model()(torch.tensor([ids])).logits
     known = expected.shape[-1]  # a row was added for a token that the family's tokenizer adds
     assert torch.allclose(logits[..., :known], expected, atol=1e-5)
+    assert not actor.model.get_input_embeddings().weight[known:].any()
     assert actor.max_length == SHAPE["max_position_embeddings"]
     assert not hasattr(actor.model.config, "quantization_config")
     assert Mark.of(actor.model.config) is None, "it was not taught here"

@@ -213,6 +213,17 @@ def test_where_all_seeds_share_their_tasks_the_luck_of_the_tasks_is_in_the_inter
         assert apart < 0.7, "the interval over seeds alone takes the tasks for granted"
 
 
+def test_a_crossed_interval_by_hand():
+    # Mean squares: of seeds 4, of tasks 4, of the rest 1; so the variance is (4 + 4 - 1) / 4, with
+    # 1.75**2 / (1 + 1 + 0.25**2) = 1.5 degrees of freedom, of which the whole one counts.
+    middle, low, high = evidence.crossed_interval(np.array([[0.0, 1.0], [1.0, 4.0]]))
+    half = 12.706 * 1.75**0.5
+    assert (middle, low, high) == pytest.approx((1.5, 1.5 - half, 1.5 + half))
+    # Less than a part alone would be an accident of the draw: the rest is 4, the others 1 and 0.
+    middle, low, high = evidence.crossed_interval(np.array([[0.0, 2.0], [3.0, 1.0]]))
+    assert high - low == pytest.approx(2 * 12.706 * (1 / 4) ** 0.5)
+
+
 def test_a_single_seed_has_a_mean_and_no_interval():
     assert np.isnan(evidence.interval([[np.full(10, 0.2)]])[1:]).all()
     assert np.isnan(evidence.crossed_interval(np.ones((1, 9)))[1:]).all()

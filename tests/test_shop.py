@@ -447,6 +447,20 @@ def test_choices_can_all_be_carried_out_and_hold_the_experts_action():
             taken.append(rng.choice(world.choices()))
 
 
+def test_behind_a_wrong_click_the_expert_searches_again_and_going_back_is_as_short():
+    # So a judge hears both called good, and the first is what agents do.
+    for task in sample("train", 30):
+        world = shop(task)
+        query = world.expert()[0]
+        world.step(query)
+        wrong = next(label for label, p in world._shown().items() if p is not world.wish.product)
+        world.step(f"click {wrong}")
+        way = world.expert()
+        assert way == [query, *shop(task).expert()[1:]]
+        world.step("click back")
+        assert len(world.expert()) == len(way) - 1
+
+
 def test_a_wrong_click_is_the_first_error_and_costs_two_steps():
     for task in sample("train", 60):
         world = shop(task)

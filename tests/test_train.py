@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from doubles import first_bad, lesson_of, read_lines, tiny_actor
+from doubles import episode, first_bad, lesson_of, read_lines, tiny_actor
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -1166,6 +1166,9 @@ class Run:
         self.rows = read_lines(folder / "results.jsonl")
         self.episodes = read_lines(folder / "episodes.jsonl")
 
+    def trees(self, iteration):
+        return read_lines(self.folder / f"iteration-{iteration}" / "trees.jsonl")
+
     def data(self, iteration):
         return read_lines(self.folder / f"iteration-{iteration}" / "data.jsonl")
 
@@ -1225,6 +1228,8 @@ def test_the_fields_of_a_row_say_what_was_run(small):
         if row["iteration"]:
             kinds = Counter(example["kind"] for example in small.data(row["iteration"]))
             assert Counter({kind: row["counts"][kind] for kind in ("revision", "good")}) == kinds
+            simulations = sum(tree["nodes"][0]["visits"] for tree in small.trees(row["iteration"]))
+            assert row["counts"]["simulations"] == simulations > 0
     warm, later = small.rows[0]["trained_tokens"], small.rows[1]["trained_tokens"]
     assert 0.5 * 100 * 512 < warm <= 100 * 512, "100 steps of about 512 tokens"
     assert 0.5 * 5 * 512 < later <= 5 * 512
@@ -1425,14 +1430,18 @@ def test_eto_prefers_the_good_to_the_bad_from_where_the_iteration_began(small, t
     assert eto.rows[1]["trained_tokens"] > 0
 
 
-def test_the_winners_of_eto_may_be_the_experts_as_its_authors_have_them(small, tmp_path):
-    changes = {"method": "eto", "iterations": 1, "winners": "expert"}
-    eto = Run(tmp_path / "eto", changed(SMALL, **changes))
-    data = eto.data(1)
-    assert data
-    for example in data:
-        assert example["messages"] == demonstration(Doors(), example["task"]).messages()
-        assert example["score"] == 1.0
+@pytest.mark.parametrize("winners", ["search", "expert"])
+def test_the_winners_of_eto_may_be_the_experts_as_its_authors_have_them(winners, monkeypatch):
+    task = Lab().tasks("train")[0]
+    detour = [step.action for step in demonstration(Lab(), task).steps]
+    found = episode(Lab, task, "dance", *detour).trajectory
+    pair = critique.Example("preference", found, rejected=episode(Lab, task, "dance").trajectory)
+    monkeypatch.setattr(critique, "preference_examples", lambda *_: [pair])
+    run = BareRun(Config(method="eto", winners=winners), None, {"lab": Lab})
+    (example,), _ = run.make_examples("lab", [], 1)
+    assert example.rejected.actions == ["dance"]
+    expected = ["dance", *detour] if winners == "search" else detour
+    assert example.trajectory.actions == expected
 
 
 def test_winners_of_the_expert_are_refused_where_there_is_none(tmp_path):
