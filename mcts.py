@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
@@ -360,35 +359,3 @@ def expand_all(
     if chosen:
         dialogues.select(chosen)
     return [replies[index] for index in chosen]
-
-
-# --- trees on disk
-
-
-def to_record(tree: Tree) -> dict[str, Any]:
-    """Return a tree as one JSON object: its nodes, parents first, each with its parent's index."""
-    place: dict[int, int] = {}
-    nodes = []
-    for node in tree.root.walk():
-        place[id(node)] = len(nodes)
-        nodes.append(
-            {
-                "parent": place[id(node.parent)] if node.parent else None,
-                "step": step_record(node.step) if node.step else None,
-                "visits": node.visits,
-                "value_sum": node.value_sum,
-                "done": node.done,
-                "expanded": node.expanded,
-            }
-        )
-    opening = {"task": tree.task, "instruction": tree.instruction, "observation": tree.observation}
-    return {**opening, "beginnings": tree.beginnings, "nodes": nodes}
-
-
-def step_record(step: Step) -> dict[str, Any]:
-    """Return a step as a JSON object; whether it is learned is not the tree's to say."""
-    fields = asdict(step)
-    del fields["learned"]
-    if step.won is None:
-        del fields["won"]
-    return fields

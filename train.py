@@ -62,6 +62,7 @@ from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
 from general.lessons import can_teach, demonstration, lessons
 from mcts import SearchSettings, Tree
+from records.trees import to_record
 from settings.config import Config, check, derive
 from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
@@ -549,7 +550,7 @@ class Run:
             trees[name] = mcts.search(self.actor, make, tasks, settings, sampling)
         every_tree = [tree for world_trees in trees.values() for tree in world_trees]
         path = self.iteration_folder(iteration) / "trees.jsonl"
-        folder.write_lines(path, (mcts.to_record(tree) for tree in every_tree))
+        folder.write_lines(path, map(to_record, every_tree))
         return trees
 
     def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> dict[str, list[Any]]:

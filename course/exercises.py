@@ -37,6 +37,7 @@ COPIED = (
     ".gitignore",
     "engine/*.py",
     "general/*.py",
+    "records/*.py",
     "settings/*.py",
     "worlds/*.py",
     "extras/*.py",

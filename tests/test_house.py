@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ("envs", "agent_r", "mcts", "critique", "train")
-ROOMS = {"engine", *METHOD, "general", "settings", "worlds", "extras", "course", "tests"}
+ROOMS = {"engine", *METHOD, "general", "settings", "records", "worlds", "extras", "course", "tests"}
 HELPERS = {path.stem for path in Path(__file__).parent.glob("*.py")}  # which tests import barely
 
 # What each room may import of ours.  A name stands for all that is below it.
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "critique": {"engine", "envs", "agent_r", "mcts"},
     "general": {"engine", "envs", "agent_r", "mcts", "critique", "general"},
     "settings": {"engine", "envs", "agent_r", "mcts", "critique", "settings"},
+    "records": {"engine", "envs", "agent_r", "mcts", "critique", "records"},
     "train": {
         "engine",
         "envs",
@@ -27,6 +28,7 @@ MAY_IMPORT = {
         "critique",
         "general",
         "settings",
+        "records",
         "worlds.presets",
     },
     "worlds": {"engine.UserError", "envs", "worlds"},
@@ -34,7 +36,7 @@ MAY_IMPORT = {
     "course": ROOMS - {"tests"},
 }
 FILES = [ROOT / f"{module}.py" for module in METHOD]
-for room in ("engine", "general", "settings", "worlds", "extras", "course"):
+for room in ("engine", "general", "settings", "records", "worlds", "extras", "course"):
     FILES += sorted((ROOT / room).rglob("*.py"))
 
 

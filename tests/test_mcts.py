@@ -25,9 +25,9 @@ from mcts import (
     graft,
     search,
     select,
-    to_record,
     uct,
 )
+from records.trees import to_record
 from worlds.craft import Craft
 
 CORRIDOR = SearchSettings(simulations=9, branch=2, c_uct=1.0)
@@ -698,6 +698,7 @@ def test_a_record_holds_every_node_and_can_be_written_as_json():
                 "value_sum": node.value_sum,
                 "done": node.done,
                 "expanded": node.expanded,
+                "finished": node.finished,
             }
 
 

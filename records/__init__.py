@@ -1,0 +1,1 @@
+"""What a run leaves in its files, and how it is read back."""
