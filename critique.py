@@ -24,8 +24,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tqdm import tqdm
-
 from agent_r import (
     BAD,
     REVISE,
@@ -38,6 +36,7 @@ from agent_r import (
     mean,
     parse_verdict,
 )
+from engine.pieces import in_pieces
 from envs import CHANGED, REFUSED, World, distance, first_error
 from mcts import Node, Tree
 
@@ -214,14 +213,12 @@ def find_first_errors(
     It is None where there is no such step.  Answers are greedy; revision turns are passed over;
     steps that no longer fit the actor's context are not judged.
     """
-    errors: list[int | None] = []
-    batches = range(0, len(trajectories), batch_size)
-    for first in tqdm(batches, desc="judging", leave=False, disable=None):
-        questions = []
-        for index in range(first, min(first + batch_size, len(trajectories))):
-            questions.append(ask(actor, trajectories[index], starts[index]))
-        errors += judge(actor, questions)
-    return errors
+
+    def judge_some(indexes: Sequence[int]) -> list[int | None]:
+        questions = [ask(actor, trajectories[index], starts[index]) for index in indexes]
+        return judge(actor, questions)
+
+    return in_pieces(judge_some, range(len(trajectories)), batch_size, label="judging")
 
 
 def ask(actor: Actor, trajectory: Trajectory, start: int) -> list[Question]:

@@ -25,7 +25,6 @@ import functools
 import itertools
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -38,32 +37,28 @@ from tqdm import tqdm
 
 import critique
 import mcts
-from agent_r import (
-    OWN_WORDS,
-    REVISE,
-    Actor,
-    Message,
-    Start,
-    Trajectory,
-    figures,
-    play,
-    transcript,
-)
+from agent_r import OWN_WORDS, Actor, Message, Start, Trajectory, figures, play
 from critique import Example
-from engine import UserError, command_line, folder
+from engine import UserError, checkpoint, command_line, folder
 from engine.dialogues import Sampling
+from engine.going_on import Kept, Reached
 from engine.learning import learned_logits, learned_shares
-from engine.loading import pick_device
+from engine.loading import check_numbers, pick_device
 from engine.manual import NOTHING, Mark, describe, marked, tell
+from engine.pieces import in_pieces, kept_in
 from engine.precision import Precision
-from engine.table import Column, average, table
-from engine.tiny import TinyShape
+from engine.table import average, table
+from engine.tiny import TinyShape, check_size
 from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
 from general.lessons import can_teach, demonstration, lessons
 from mcts import SearchSettings, Tree
-from records.trees import to_record
+from records import stages
+from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
+from settings.command import Said, claimed
 from settings.config import Config, check, derive
+from settings.effects import Plan, without_effect
+from settings.exam import Exam, make_exam
 from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
 # --- general data; its lessons are the only training data that asks a world's truth
@@ -317,7 +312,8 @@ def fine_tune(
     """Fine-tune all weights with AdamW on the mean of an objective over each batch.
 
     The learning rate rises to `lr` over a twentieth of the steps, then falls linearly to a
-    twentieth of it.  Returns the number of tokens processed.
+    twentieth of it.  Returns the number of tokens processed.  Raises `UserError` if the loss is no
+    longer finite.
     """
     model = actor.model.train()
     if model.num_parameters() > 1e9:
@@ -330,9 +326,13 @@ def fine_tune(
     def rate(step: int) -> float:
         return min((step + 1) / rise, 1.0, 1.05 - step / steps)
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    tokens = 0
-    for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
+    progress = checkpoint.Progress(model, optimizer, label)
+    bar = tqdm(batches, total=steps, desc=label, leave=False, disable=None)
+    for step, batch in enumerate(bar):
+        if step < progress.step:  # learned before the run was stopped
+            continue
+        optimizer.param_groups[0]["lr"] = lr * rate(step)
+        tokens = 0
         count = 0  # of learned tokens, or of pairs
         for micro_batch in batch:
             with actor.precision.training(model):
@@ -343,12 +343,13 @@ def fine_tune(
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= max(1, count)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        schedule.step()
+        progress.passed(tokens, norm)
+    progress.check()
     model.eval()
-    return tokens
+    return progress.tokens
 
 
 # --- ETO, a baseline of Table 2: direct preference optimisation on whole trajectories
@@ -415,107 +416,116 @@ def with_reference(actor: Actor, pairs: Sequence[Preference]) -> list[Preference
 Row = dict[str, Any]  # of results.jsonl
 
 
-@dataclass
-class Exam:
-    """The held-out tasks of one world, and the frozen failed prefixes of recovery (Table 3)."""
-
-    name: str
-    make: Callable[[], World]
-    tasks: list[str]
-    prefixes: list[Start] | None = None  # None until the warmed-up agent has failed
-    lost: int = 0  # failures left out of `prefixes`, as nothing can recover from them
-
-
 def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajectory]]:
     """Return figures of greedy play on held-out tasks and the trajectories; set the prefixes.
 
     A figure that needs an expert is None in a world without one.
     """
+
+    def play_some(starts: Sequence[Start]) -> list[Trajectory]:
+        return play(actor, exam.make, starts, batch_size=rollouts, label=f"testing {exam.name}")
+
     starts = [Start(task) for task in exam.tasks]
-    label = f"testing {exam.name}"
-    trajectories = play(actor, exam.make, starts, batch_size=rollouts, label=label)
-    row: Row = {"tasks": len(exam.tasks), **figures(trajectories)}
+    episodes = in_pieces(play_some, starts, rollouts, **stages.EPISODES)
+    row: Row = {"tasks": len(exam.tasks), **figures(episodes)}
     row.update(recovery=None, recovery_prefixes=None, recovery_left_out=None)
     row.update(critique.judge_figures([], []))  # None, each of them
     world = exam.make()
     row["begun_anew"] = world.begun_anew
     if not world.has_expert:
-        return row, trajectories
+        return row, episodes
     if exam.prefixes is None:
-        exam.prefixes, exam.lost = critique.failed_prefixes(trajectories, exam.make)
+        exam.prefixes, exam.lost = critique.failed_prefixes(episodes, exam.make)
     if exam.prefixes:
-        label = f"recovering {exam.name}"
-        recovered = play(actor, exam.make, exam.prefixes, batch_size=rollouts, label=label)
+        recovered = in_pieces(play_some, exam.prefixes, rollouts, **stages.EPISODES)
         row["recovery"] = figures(recovered)["score"]
     row["recovery_prefixes"] = len(exam.prefixes)
     row["recovery_left_out"] = exam.lost
-    truth = [first_error(world, played.task, played.actions) for played in trajectories]
-    from_the_first = [0] * len(trajectories)
-    errors = critique.find_first_errors(actor, trajectories, from_the_first, rollouts)
+    truth = [first_error(world, played.task, played.actions) for played in episodes]
+    from_the_first = [0] * len(episodes)
+    errors = critique.find_first_errors(actor, episodes, from_the_first, rollouts)
     row.update(critique.judge_figures(truth, errors))
-    return row, trajectories
+    return row, episodes
 
 
 # --- the iterations
 
 
-def run(config: Config) -> list[Row]:
+def run(config: Config, said: Said = Said()) -> list[Row]:  # noqa: B008, it is frozen
     """Carry out the whole method; return the rows of `results.jsonl`.
 
-    Everything else is left in the folder `config.out`.  Raises `UserError` for a setting that
-    cannot be used and for an `out` that holds something already.
+    Everything else is left in the folder `config.out`; what stands there already, as the same run
+    was stopped, is read and not made again (engine/going_on.py).  Raises `UserError` for a setting
+    that cannot be used and for an `out` that holds something else.
     """
-    this = Run(config)
-    this.warm_up()
-    this.evaluate(0)
-    for iteration in range(1, config.iterations + 1):
-        trees = this.search(iteration)
-        examples = this.criticise(trees, iteration)
-        this.fine_tune(examples, iteration)
-        this.evaluate(iteration)
-    print(revised_episode(this.trajectories))
-    return this.rows
+    check(config)
+    with claimed(config, said) as kept:
+        if kept.reached.measured >= config.iterations:
+            print(f"{config.out}: this run is finished.\n{table(kept.rows, COLUMNS)}")
+            return kept.rows
+        this = Run(config, kept, said)
+        this.warm_up()
+        this.evaluate(0)
+        for iteration in range(1, config.iterations + 1):
+            trees = this.search(iteration)
+            examples = this.criticise(trees, iteration)
+            this.fine_tune(examples, iteration)
+            this.evaluate(iteration)
+        print(revised_episode(this.trajectories))
+        return this.rows
 
 
-LEARNED = ("general", "revision", "good")  # the kinds of sources
 NO_DATA = {"revision_length": None, "executable_share": None, "counts": None}
 
 
 class Run:
-    """One run of the method: the actor, the worlds, and what outlives an iteration."""
+    """One run of the method: the actor, the worlds, and what outlives an iteration.
 
-    def __init__(self, config: Config) -> None:
-        """Check everything that can be checked, then claim the folder; raises `UserError`."""
-        check(config)
+    A method whose outcome is in the folder already returns what it finds there.
+    """
+
+    reached = Reached()
+
+    def __init__(self, config: Config, kept: Kept, said: Said) -> None:
+        """Check everything that can be checked, then begin or go on; raises `UserError`."""
         self.config = config
-        self.out = Path(config.out)
-        folder.check_free(self.out)
+        self.kept = kept
+        self.out = kept.out
+        self.reached = kept.reached
         self.worlds = {name: make_world(name, config.recipes) for name in config.worlds}
-        self.actor = first_actor(config, self.worlds)
+        self.actor = first_actor(config, self.worlds, kept.newest_model())
         # What the agent hears before a task is the same wherever it plays: see engine/manual.py.
         thoughts = config.thoughts if config.model else NOTHING
         self.mark = marked(self.actor.model.config, thoughts)
         self.worlds = tell(self.worlds, self.mark)
         self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
-        self.general = general_data(config, self.actor, self.worlds)
+        prefixes = stages.read_prefixes(self.out)
+        for exam in self.exams:
+            exam.prefixes, exam.lost = prefixes.get(exam.name, (None, 0))
+        settings = [f"{name}={value}" for name, value in asdict(config).items()]
+        print(" ".join(settings), flush=True)
+        if kept.record:
+            print(kept.whereabouts(), flush=True)
+        elif config.model:
+            print(describe(self.mark))
+        for_nothing = without_effect(Plan(config, self.mark.taught), said.given)
+        if for_nothing and not kept.record:
+            print(f"Without effect in this run: {', '.join(for_nothing)}.")
+        kept.begin(asdict(config))
+        with kept_in(self.out / "general.jsonl"):
+            self.general = general_data(config, self.actor, self.worlds)
+        left_out = sum(source.left_out for source in self.general)
+        if left_out:
+            print(f"General data: {left_out} dialogues left out, too long for the model's context.")
         self.agent_data: dict[str, list[Encoded]] = {"revision": [], "good": []}  # so far
         self.judged: dict[str, list[critique.Judged]] = {}  # of this iteration, by world
         self.data_figures = dict.fromkeys(self.worlds, NO_DATA)  # of this iteration's examples
         self.tokens = 0  # trained in this iteration
         self.learned: Counter[str] = Counter()  # of them by the kind of their source
-        self.rows: list[Row] = []
-        self.episodes: list[Row] = []
+        self.rows = kept.rows
+        self.episodes = kept.episodes
         self.trajectories: list[Trajectory] = []  # of the last evaluation
-        self.out.mkdir(parents=True, exist_ok=True)
-        folder.write_lines(self.out / "config.json", [asdict(config)])
-        settings = [f"{name}={value}" for name, value in asdict(config).items()]
-        print(" ".join(settings), flush=True)
-        if config.model:
-            print(describe(self.mark))
-        left_out = sum(source.left_out for source in self.general)
-        if left_out:
-            print(f"General data: {left_out} dialogues left out, too long for the model's context.")
-        self.started_at = time.perf_counter()
+        kept.ready()
 
     def iteration_folder(self, iteration: int) -> Path:
         """Return the folder of an iteration, which is there from now on."""
@@ -525,6 +535,8 @@ class Run:
 
     def warm_up(self) -> None:
         """Teach a model to act and to judge, unless it was taught here before."""
+        if self.reached.trained >= 0:
+            return
         if not self.mark.taught:
             self.train_on(self.general, 0)
         elif self.config.model and self.config.warmup_steps:
@@ -532,52 +544,73 @@ class Run:
 
     def search(self, iteration: int) -> dict[str, list[Tree]]:
         """Phase I: search training tasks with the agent as it is; return each world's trees."""
+        if iteration <= self.reached.criticised:  # nobody needs the trees any more
+            return {}
+        with kept_in(self.iteration_folder(iteration) / "trees.jsonl"):
+            return {name: self.search_world(name, iteration) for name in self.worlds}
+
+    def search_world(self, name: str, iteration: int) -> list[Tree]:
+        """Return the trees of one world; with bc there are none."""
         config = self.config
-        trees: dict[str, list[Tree]] = {}
-        for name, make in self.worlds.items():
-            trees[name] = []
-            if config.method == "bc":  # needs no search
-                continue
-            count = config.tasks // len(self.worlds)
-            rng = derive(config, iteration, f"tasks {name}")
-            tasks = draw(task_names(make, "train"), count, rng)
+        if config.method == "bc":
+            return []
+        count = config.tasks // len(self.worlds)
+        rng = derive(config, iteration, f"tasks {name}")
+        tasks = draw(task_names(self.worlds[name], "train"), count, rng)
+        settings = SearchSettings(
+            config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
+        )
+
+        def search_some(numbers: Sequence[int]) -> list[Tree]:
             generator = torch.Generator(self.actor.device)
-            generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
+            seed = derive(config, iteration, f"search {name} {numbers[0]}").getrandbits(32)
+            generator.manual_seed(seed)
             sampling = Sampling(config.temperature, generator)
-            settings = SearchSettings(
-                config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
-            )
-            trees[name] = mcts.search(self.actor, make, tasks, settings, sampling)
-        every_tree = [tree for world_trees in trees.values() for tree in world_trees]
-        path = self.iteration_folder(iteration) / "trees.jsonl"
-        folder.write_lines(path, map(to_record, every_tree))
-        return trees
+            some = [tasks[number] for number in numbers]
+            return mcts.search(self.actor, self.worlds[name], some, settings, sampling)
+
+        return in_pieces(search_some, range(count), config.rollouts, **stages.TREES)
 
     def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> dict[str, list[Any]]:
         """Phase I: make what the method learns of the trees; return it encoded, of all worlds."""
-        records = []
+        path = self.iteration_folder(iteration)
         encoded: dict[str, list[Any]] = {"revision": [], "good": [], "preference": []}
-        for name, world_trees in trees.items():
-            if self.config.method == "bc":
-                continue
-            examples, self.data_figures[name] = self.make_examples(name, world_trees, iteration)
-            counts = self.data_figures[name]["counts"]
-            counts.update(Counter(example.kind for example in examples))
-            counts["simulations"] = sum(tree.root.visits for tree in world_trees)
-            counts["dropped_too_long"] = 0
-            counts["dropped_nothing_learned"] = 0
-            for example in examples:
-                record = example.record(iteration)
-                records.append(record)
-                tokens = encode_record(self.actor, record)
-                if tokens is None:
-                    counts["dropped_too_long"] += 1
-                elif not tokens.learned:
-                    counts["dropped_nothing_learned"] += 1
-                else:
-                    encoded[example.kind].append(tokens)
-        folder.write_lines(self.iteration_folder(iteration) / "data.jsonl", records)
+        if iteration <= self.reached.criticised:
+            self.data_figures.update(stages.read_figures(path))
+            self.judged = stages.read_judged(path)
+            for record in folder.read_lines(path / "data.jsonl"):
+                self.add_encoded(record, encoded)
+            return encoded
+        records = []
+        with kept_in(path / "judging.jsonl", lasting=False):
+            for name, world_trees in trees.items():
+                if self.config.method == "bc":
+                    continue
+                examples, figures = self.make_examples(name, world_trees, iteration)
+                self.data_figures[name] = figures
+                counts = figures["counts"]
+                counts.update(Counter(example.kind for example in examples))
+                counts["simulations"] = sum(tree.root.visits for tree in world_trees)
+                counts["dropped_too_long"] = 0
+                counts["dropped_nothing_learned"] = 0
+                for example in examples:
+                    record = example.record(iteration)
+                    records.append(record)
+                    dropped = self.add_encoded(record, encoded)
+                    if dropped:
+                        counts[dropped] += 1
+            stages.write_critique(path, records, self.data_figures, self.judged)
         return encoded
+
+    def add_encoded(self, record: dict[str, Any], encoded: dict[str, list[Any]]) -> str:
+        """Add a line of the dataset, encoded, to those of its kind; return why not, if so."""
+        tokens = encode_record(self.actor, record)
+        if tokens is None:
+            return "dropped_too_long"
+        if not tokens.learned:
+            return "dropped_nothing_learned"
+        encoded[record["kind"]].append(tokens)
+        return ""
 
     def make_examples(
         self, name: str, trees: Sequence[Tree], iteration: int
@@ -631,6 +664,8 @@ class Run:
 
     def prefer(self, examples: Sequence[Preference], iteration: int) -> None:
         """Train as ETO does: some epochs over the pairs of this iteration, at a rate of its own."""
+        if iteration <= self.reached.trained:
+            return
         pairs = with_reference(self.actor, examples)
         rng = derive(self.config, iteration, "batches")
         batches = preference_batches(pairs, self.config.dpo_epochs, self.config.dpo_pairs, rng)
@@ -648,6 +683,8 @@ class Run:
 
     def train_on(self, sources: Sequence[Source], iteration: int) -> None:
         """Train on a mix from the present weights, in iteration 0 for the warm-up."""
+        if iteration <= self.reached.trained:
+            return
         config = self.config
         steps = config.steps if iteration else config.warmup_steps
         mix = Mix(sources, derive(config, iteration, "batches"))
@@ -665,100 +702,83 @@ class Run:
             label=f"training, iteration {iteration}",
         )
 
-    def evaluate(self, iteration: int) -> None:
-        """Play the held-out tasks; write rows, episodes and the checkpoint, and print the table."""
-        of_run = {"method": self.config.method, "iteration": iteration}
-        rows = []
-        for exam in self.exams:
-            play_figures, self.trajectories = measure(self.actor, exam, self.config.rollouts)
-            of_exam = {"env": exam.name, "split": self.config.eval_split, "seed": self.config.seed}
-            seconds = round(time.perf_counter() - self.started_at, 1)
-            spent = {"trained_tokens": self.tokens, "seconds": seconds, "eta": self.config.eta}
-            spent.update(learned_shares(self.learned, LEARNED))
-            judged = self.judged.get(exam.name, [])
-            exact = critique.exact_as_used(judged, exam.make)
-            in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
-            data_figures = {**self.data_figures[exam.name], **in_use}
-            rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})
-            for played in self.trajectories:
-                result = {"task": played.task, "score": played.score, "steps": len(played.steps)}
-                self.episodes.append({**of_run, **of_exam, **result})
-        if len(rows) > 1:
-            rows.append(average(rows, ALIKE))
-        self.rows += rows
+    def keep_model(self, iteration: int) -> None:
+        """Write the model of an iteration, or read what its training took if it is there."""
         path = self.iteration_folder(iteration)
-        folder.write_lines(path / "metrics.json", [{"rows": rows}])
-        folder.write_lines(self.out / "results.jsonl", self.rows)
-        folder.write_lines(self.out / "episodes.jsonl", self.episodes)
+        if iteration <= self.reached.trained:
+            self.tokens, self.learned = stages.read_training(path)
+            return
+        if self.tokens:
+            check_numbers(self.actor.model, f"iteration {iteration}")
+        stages.write_training(path, self.tokens, self.learned)
         self.mark.taught = self.mark.taught or self.tokens > 0
         self.mark.put(self.actor.model.config)
         self.actor.save(path / "model")
+        self.kept.trained(path)
+
+    def evaluate(self, iteration: int) -> None:
+        """Keep the model and play the held-out tasks; write rows and episodes, print the table."""
+        if iteration <= self.reached.measured:
+            return
+        self.keep_model(iteration)
+        path = self.iteration_folder(iteration)
+        of_run = {"method": self.config.method, "iteration": iteration}
+        rows = []
+        with kept_in(path / "exam.jsonl", lasting=False):
+            for exam in self.exams:
+                play_figures, self.trajectories = measure(self.actor, exam, self.config.rollouts)
+                split = self.config.eval_split
+                of_exam = {"env": exam.name, "split": split, "seed": self.config.seed}
+                seconds = round(self.kept.claim.seconds(), 1)
+                spent = {"trained_tokens": self.tokens, "seconds": seconds, "eta": self.config.eta}
+                spent.update(learned_shares(self.learned, LEARNED))
+                judged = self.judged.get(exam.name, [])
+                exact = critique.exact_as_used(judged, exam.make)
+                in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
+                data_figures = {**self.data_figures[exam.name], **in_use}
+                rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})
+                for played in self.trajectories:
+                    result = {"task": played.task, "score": played.score}
+                    result["steps"] = len(played.steps)
+                    self.episodes.append({**of_run, **of_exam, **result})
+            if len(rows) > 1:
+                rows.append(average(rows, ALIKE))
+            self.rows += rows
+            prefixes = {exam.name: (exam.prefixes, exam.lost) for exam in self.exams}
+            stages.write_prefixes(self.out, prefixes)
+            folder.write_lines(path / "metrics.json", [{"rows": rows}])
+            folder.write_lines(self.out / "episodes.jsonl", self.episodes)
+            folder.write_lines(self.out / "results.jsonl", self.rows)  # last: the stage is over
         last = iteration == self.config.iterations
         print(table(self.rows if last else rows, COLUMNS), flush=True)
 
 
-def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
-    """Draw the same held-out tasks for every method; raises `UserError` for a truth not known."""
-    world = make()
-    if config.critic == "truth" and not world.has_expert:
-        raise UserError(f"--critic truth: {name} has no expert, so nobody knows the truth")
-    if config.winners == "expert" and not (world.has_expert or world.has_gold):
-        raise UserError(f"--winners expert: {name} has no expert; use --winners search")
-    tasks = world.tasks(config.eval_split)
-    count = min(config.eval_tasks, len(tasks))
-    return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))
+def first_actor(
+    config: Config, worlds: dict[str, Callable[[], World]], newest: Path | None = None
+) -> Actor:
+    """Return the actor that a run begins or goes on with, from a folder or new.
 
-
-def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor:
-    """Return the actor that a run begins with, from a folder or new; raises `UserError`."""
+    `newest` is the model that the run has left last.  Raises `UserError`.
+    """
     device = pick_device(config.device)
-    if config.model:
+    if newest:
+        actor = Actor.load(newest, device, config.dtype, config.max_new_tokens)
+    elif config.model:
         actor = Actor.load(config.model, device, config.dtype, config.max_new_tokens)
     else:
         actor = make_tiny_actor(config, worlds, device)
-    if config.warmed:
-        vocabulary = actor.tokenizer.get_vocab()  # all that the new model is needed for
+    if config.warmed and not newest:
+        new = actor  # says what the warmed-up one must be like
         actor = Actor.load(config.warmed, device, config.dtype, config.max_new_tokens)
-        if actor.tokenizer.get_vocab() != vocabulary:
+        if actor.tokenizer.get_vocab() != new.tokenizer.get_vocab():
             problem = f"knows other words; name a model of --env {config.env}"
             raise UserError(f"--warmed {config.warmed}: {problem}")
+        check_size(actor.model.config, new.model.config, f"--warmed {config.warmed}")
     actor.judge_tokens = config.judge_tokens
     actor.precision = Precision(config.dtype)
     if config.lookback:  # words stay as drawn, so that what one name teaches holds for all
         actor.model.get_input_embeddings().requires_grad_(False)
     return actor
-
-
-# --- what a person reads
-
-
-# What the rows of one evaluation have in common, or what a mean of says nothing.
-ALIKE = ("method", "iteration", "env", "split", "seed", "tasks", "trained_tokens", "seconds", "eta")
-ALIKE += tuple(f"learned_{kind}" for kind in LEARNED)
-
-COLUMNS = (  # scores and shares are times 100, as in the paper
-    Column("iter", "iteration"),
-    Column("score", "score", 100, 1),
-    Column("success", "success", 100, 1),
-    Column("recovery", "recovery", 100, 1),
-    Column("loops", "loops", 100, 1),
-    Column("rev.length", "revision_length", 1, 2),
-    Column("judge exact", "first_error_exact", 100, 1),
-    Column("as used", "first_error_exact_used", 100, 1),
-    Column("false alarms", "false_alarms", 100, 1),
-    Column("executable", "executable_share", 100, 1),
-    Column("seconds", "seconds"),
-)
-
-
-def revised_episode(trajectories: Sequence[Trajectory]) -> str:
-    """Return one held-out episode with a revision, as text: the best scored, then the shortest."""
-    revised = [played for played in trajectories if REVISE in played.actions]
-    if not revised:
-        return "No held-out episode of the last evaluation holds a revision."
-    best = min(revised, key=lambda played: (-played.score, len(played.steps)))
-    title = "A held-out episode that the agent revised"
-    return f"{title} (task {best.task}, score {best.score:.2f}):\n{transcript(best)}"
 
 
 # --- the command line
@@ -769,10 +789,19 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
 
     Raises `UserError` for a command line that makes no sense.
     """
+    config, _ = read(arguments)
+    return config
+
+
+def read(arguments: Sequence[str] | None) -> tuple[Config, Said]:
+    """Return the configuration, and what else the command line says; raises `UserError`."""
     parser = command_line.parser(Config, "train.py", __doc__.split("\n")[0])
     parser.add_argument("--tiny", action="store_true", help="a tiny model; any flag overrides")
+    text = "remove what a run has left in the folder of --out, and begin anew"
+    parser.add_argument("--anew", action="store_true", help=text)
     given = vars(parser.parse_args(arguments))
     tiny = given.pop("tiny")
+    anew = given.pop("anew")
     if not tiny and not given.get("model"):
         remedy = "or use --tiny to train a tiny model from nothing"
         raise UserError(f"name a checkpoint with --model FOLDER, {remedy}")
@@ -785,13 +814,15 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         preset |= BROUGHT
         if given.get("general") or given.get("warmup_steps"):
             preset |= WITH_GENERAL_DATA
-    return Config(**(preset | given))
+    words = sys.argv[1:] if arguments is None else arguments
+    return Config(**(preset | given)), Said(tuple(words), tuple(given), anew)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return the exit status."""
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
-    return command_line.carry_out("train.py", lambda: run(parse(arguments)))
+    stopped = "the same command goes on from there"
+    return command_line.carry_out("train.py", lambda: run(*read(arguments)), stopped)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
+import signal
 import sys
+import threading
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine import UserError
@@ -72,14 +75,17 @@ def check_number(name: str, value: float, least: float, most: float) -> None:
     raise UserError(f"{flag(name)} {value}: must be a number from {least} {ends}")
 
 
-def carry_out(program: str, function: Callable[[], object]) -> int:
+def carry_out(
+    program: str, function: Callable[[], object], stopped: str = "what was finished is kept"
+) -> int:
     """Call a function; return the exit status of the program.
 
     A user's mistake, and a file that cannot be written, is one sentence on standard error and
-    status 2.
+    status 2.  To be terminated is to be stopped, as by Ctrl-C; `stopped` says what is left then.
     """
     try:
-        function()
+        with terminated_as_stopped():
+            function()
         return 0
     except UserError as error:
         status = 2
@@ -87,8 +93,40 @@ def carry_out(program: str, function: Callable[[], object]) -> int:
     except OSError as error:  # a full disk, a folder that may not be written
         status = 2
         message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+    except Terminated:
+        status = 143
+        message = f"stopped; {stopped}"
     except KeyboardInterrupt:
         status = 130
-        message = "stopped; what was finished is in the folder of --out"
-    print(f"{program}: {message}", file=sys.stderr)
+        message = f"stopped; {stopped}"
+    print(f"{program}: {shortened(message)}", file=sys.stderr)
     return status
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, as a cluster does when the time is up."""
+
+
+@contextlib.contextmanager
+def terminated_as_stopped() -> Iterator[None]:
+    """While this lasts, SIGTERM raises `Terminated`, so that whatever is open is closed."""
+
+    def stop(*_: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def shortened(message: str, most: int = 1500) -> str:
+    """Return a message without the middle of one that repeats a value of thousands of signs."""
+    if len(message) <= most:
+        return message
+    half = most // 2
+    return f"{message[:half]} [...] {message[-half:]}"

@@ -1,13 +1,24 @@
-"""The folder of a run: every file of it is written whole or not at all."""
+"""The folder of a run: every file of it is written whole or not at all, and one run works in it.
+
+A file is written beside its place, under its name with `.part` behind it, brought to the disk and
+only then given its name, so that neither a stop nor a power cut leaves half of one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Iterable
+import os
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from engine import UserError
+
+LOCK = "run.lock"
+PART = ".part"
 
 
 def check_free(folder: Path) -> None:
@@ -17,10 +28,153 @@ def check_free(folder: Path) -> None:
         raise UserError(f"--out {folder}: {problem}")
 
 
+# --- files that are whole
+
+
+def part_of(path: Path) -> Path:
+    """Return the place at which a file stands until it is whole."""
+    return path.with_name(path.name + PART)
+
+
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write records as JSON, one a line; the file appears when it is whole."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
+    with writing(path) as part, part.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record) + "\n")
-    part.replace(path)
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Return the records of a file; raises `UserError` for one that nobody here has written."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n") if line]
+    except ValueError:
+        remedy = "put it back as it was, begin anew with --anew, or name another --out"
+        raise UserError(f"{path}: is not as the run left it; {remedy}") from None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield the place beside a file to write to; it takes the file's place once that is done."""
+    part = part_of(path)
+    with naming(path):
+        yield part
+        sync(part)
+        part.replace(path)
+        sync(path.parent)
+    spend()
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """While this lasts, an `OSError` that names no file, as of a full disk, names this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Bring a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# --- one run at a time
+
+
+class Claim:
+    """A folder in which this process alone works, as long as it lives or until `release`.
+
+    The lock is the system's and dies with its process, however that ends.  Its file holds the
+    process and the seconds that the run has taken so far, over all its sittings.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder if there is none; raises `UserError` if another run works in it."""
+        self.folder = folder
+        self.began: float | None = None  # when the clock was started
+        self.earlier = 0.0  # seconds of the sittings before
+        self.made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.handle = self._lock()
+        self.earlier = float(self._read().get("seconds", 0.0))
+
+    def _lock(self) -> int:
+        path = self.folder / LOCK
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(handle)
+                if not isinstance(error, BlockingIOError):
+                    error.filename = str(path)
+                    raise
+                remedy = "wait until it has ended, or name another folder"
+                problem = "another run is at work there"
+                raise UserError(f"--out {self.folder}: {problem}; {remedy}") from None
+            # Who held it before may have removed it in the meantime.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
+            os.close(handle)
+
+    def _read(self) -> dict[str, Any]:
+        with contextlib.suppress(ValueError):
+            content = json.loads(os.pread(self.handle, 1000, 0))
+            if isinstance(content, dict):
+                return content
+        return {}
+
+    def start_clock(self) -> None:
+        """Count the seconds of this sitting from now on."""
+        self.began = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds of all sittings."""
+        here = 0.0 if self.began is None else time.perf_counter() - self.began
+        return self.earlier + here
+
+    def note(self) -> None:
+        """Leave the seconds so far; a sitting that is killed counts up to here."""
+        content = json.dumps({"process": os.getpid(), "seconds": round(self.seconds(), 1)})
+        with naming(self.folder / LOCK):
+            os.pwrite(self.handle, f"{content:<80}\n".encode(), 0)
+
+    def release(self, remove: bool = False) -> None:
+        """Let others in; with `remove` as if nobody had been there, unless something lies there."""
+        if self.handle < 0:
+            return
+        if remove:
+            (self.folder / LOCK).unlink(missing_ok=True)
+        os.close(self.handle)
+        self.handle = -1
+        if remove:
+            for path in self.made:
+                with contextlib.suppress(OSError):  # something lies in it
+                    path.rmdir()
+
+
+_claims: list[Claim] = []  # of the run that is being carried out
+
+
+@contextlib.contextmanager
+def at_work(claim: Claim) -> Iterator[None]:
+    """While this lasts, whatever is written notes the time in this claim."""
+    _claims.append(claim)
+    try:
+        yield
+    finally:
+        _claims.remove(claim)
+
+
+def spend() -> None:
+    """Note the time of the run that is being carried out, if there is one."""
+    for claim in _claims:
+        claim.note()

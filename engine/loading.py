@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import UserError, exactness
+from engine.folder import naming, part_of, sync
 
 REMEDY = "name one that holds a saved model"
 WHOLE = "name one with its weights in 16 or 32 bits"
@@ -72,6 +75,10 @@ def check_weights(folder: Path, model: Any, missing: Collection[str]) -> None:
         raise UserError(f"{folder}: {problem}; name one with its language model's head and all")
     if not {weight.dtype for weight in model.parameters()} <= TRAINED:
         raise UserError(f"{folder}: is quantized, and packed weights cannot be trained; {WHOLE}")
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            remedy = "name one that was saved before its training went astray"
+            raise UserError(f"{folder}: {name} holds what is no finite number; {remedy}")
 
 
 # Tokens that stand for what is no text; a model of text alone may lack them (Gemma 3's smallest).
@@ -133,15 +140,46 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
 
     It takes the place of one that stands there already.
     """
-    part = folder.with_name(folder.name + ".part")
+    part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
-    try:
+    with naming(folder), rust_errors(folder):
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
-    except SafetensorError as error:  # how its writer tells of a full disk
-        raise OSError(None, str(error), str(folder)) from error
+        for path in (*part.iterdir(), part):
+            sync(path)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+    sync(folder.parent)
+
+
+@contextlib.contextmanager
+def rust_errors(path: Path) -> Iterator[None]:
+    """While this lasts, a full disk is an `OSError` that names this path, whoever meets it.
+
+    The writers of weights and of tokenizers have exceptions of their own.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(None, str(error), str(path)) from error
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
+@torch.no_grad()
+def check_numbers(model: Any, what: str) -> None:
+    """Raise `UserError`, which begins with `what`, for a model that no longer computes numbers."""
+    problem = "holds weights that are not finite numbers"
+    finite = all(bool(weight.isfinite().all()) for weight in model.parameters())
+    if finite:
+        problem = "computes what is no finite number"
+        ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        finite = bool(model(input_ids=ids).logits.isfinite().all())
+    if not finite:
+        raise UserError(f"{what} {problem}")
 
 
 def pick_device(name: str) -> str:

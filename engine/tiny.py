@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from engine import UserError
 from engine.lookback import look_back, look_one_back
 from engine.manual import Mark
 
@@ -68,6 +70,19 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape) -> LlamaFor
     model = LlamaForCausalLM(config)
     look_back(model, shape.lookback)
     return model
+
+
+def check_size(config: Any, expected: Any, what: str) -> None:
+    """Raise `UserError`, which begins with `what`, for a model of another width or depth."""
+    sizes = []
+    for told in (config, expected):
+        sizes.append(f"--width {told.hidden_size} --layers {told.num_hidden_layers}")
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"{what}: was made with {sizes[0]}, and this run with {sizes[1]}; make them alike"
+        )
+    if config.intermediate_size != expected.intermediate_size:
+        raise UserError(f"{what}: one of the two was born with --lookback, the other without")
 
 
 def word_tokenizer(text: str) -> PreTrainedTokenizerFast:

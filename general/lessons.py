@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from operator import itemgetter
 
-from tqdm import tqdm
-
-from agent_r import BAD, GOOD, JUDGE_ANSWER, REVISE, Episode, Message, Trajectory
+from agent_r import BAD, GOOD, JUDGE_ANSWER, REVISE, Episode, Message, Trajectory, parse_action
 from critique import REVISION_THOUGHTS, revision_turn
 from engine import UserError
+from engine.pieces import in_pieces
 from envs import World
+
+AT_A_TIME = 16  # lessons in a piece of work
 
 
 def can_teach(world: World, name: str, taught: bool, thoughts: str) -> bool:
@@ -41,19 +43,25 @@ def lessons(
 ) -> tuple[list[list[Message]], list[list[Message]]]:
     """Return demonstrations of some tasks of a world and judged episodes of others, as dialogues.
 
-    What the expert did in the ones is among the mistakes that are made in the others.
+    What the expert did in the ones is among the mistakes that are made in the others.  Each judged
+    episode has a generator of its own, so that it does not matter which were made before.
     """
-    demonstrations = []
+
+    def show(tasks: Sequence[str]) -> list[list[Message]]:
+        return [demonstration(world, task).messages() for task in tasks]
+
+    def judge(cases: Sequence[tuple[str, int]]) -> list[list[Message]]:
+        return [judged_episode(world, task, actions, random.Random(seed)) for task, seed in cases]
+
+    as_line = {"write": lambda messages: {"messages": messages}, "read": itemgetter("messages")}
+    demonstrations = in_pieces(show, shown, AT_A_TIME, **as_line)
     pool: set[str] = set()
-    for task in shown:
-        way = demonstration(world, task)
-        pool.update(way.actions)
-        demonstrations.append(way.messages())
+    for messages in demonstrations:
+        pool.update(parse_action(said["content"]) for said in messages[1::2])
     actions = sorted(pool)
-    judgements = []
-    for task in tqdm(judged, desc=f"judged episodes of {world.name}", leave=False, disable=None):
-        judgements.append(judged_episode(world, task, actions, rng))
-    return demonstrations, judgements
+    cases = [(task, rng.getrandbits(64)) for task in judged]
+    label = f"judged episodes of {world.name}"
+    return demonstrations, in_pieces(judge, cases, AT_A_TIME, label=label, **as_line)
 
 
 def demonstration(world: World, task: str) -> Trajectory:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from agent_r import Step
 from mcts import Node, Tree
+from records.trajectories import step_record
 
 
 def to_record(tree: Tree) -> dict[str, Any]:
@@ -55,12 +55,3 @@ def from_record(record: dict[str, Any]) -> Tree:
         nodes.append(node)
     opening = {key: record[key] for key in ("task", "instruction", "observation", "told")}
     return Tree(**opening, root=nodes[0], lost=record["lost"], beginnings=record["beginnings"])
-
-
-def step_record(step: Step) -> dict[str, Any]:
-    """Return a step as a JSON object; whether it is learned is not the tree's to say."""
-    fields = asdict(step)
-    del fields["learned"]
-    if step.won is None:
-        del fields["won"]
-    return fields

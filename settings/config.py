@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import random
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import critique
 from critique import CritiqueSettings
@@ -73,7 +75,8 @@ class Config:
         "float32", "to compute in; weights stay float32", choices=("float32", "bfloat16")
     )
     recipes: str = option("", "folder of Minecraft's recipe files, for textcraft")
-    out: str = option("runs/tiny", "new folder for everything the run leaves")
+    save_every: float = option(300.0, "seconds between checkpoints of a training", least=0)
+    out: str = option("runs/tiny", "folder for all the run leaves: new, or its own to go on in")
 
     @property
     def worlds(self) -> list[str]:
@@ -120,9 +123,41 @@ def derive(config: Config, iteration: int, stage: str) -> random.Random:
     return random.Random(f"{config.seed} {iteration} {stage}")
 
 
+# What may be another when a run goes on.  Trees, weights and scores do not follow from it.
+FREE = {"out", "iterations", "rollouts", "device", "save_every"}
+
+
+def differing(config: Config, before: dict[str, Any]) -> list[str]:
+    """Return the flags in which a configuration is another than `before`, that of a folder's run.
+
+    Of alpha, the values of the iterations that both have count.
+    """
+    defaults = asdict(Config())
+    flags = []
+    for name, value in asdict(config).items():
+        was = before.get(name, defaults[name])
+        same = value == was or name in FREE
+        if name == "alpha" and not same:
+            same = same_alphas(config, was, before.get("iterations"))
+        if not same:
+            flags.append(command_line.flag(name))
+    return flags
+
+
+def same_alphas(config: Config, alpha: Any, iterations: Any) -> bool:
+    """Whether alpha is the same in each iteration that a configuration and one before have."""
+    try:
+        alphas = replace(config, alpha=alpha, iterations=iterations).alphas()
+    except (UserError, TypeError, AttributeError):  # nobody here has written that
+        return False
+    return all(map(operator.eq, config.alphas(), alphas[:iterations]))
+
+
 def check(config: Config) -> None:
     """Raise `UserError` for a value that cannot be used, naming its flag."""
     command_line.check(config)
+    if not config.out.strip() or "\0" in config.out:
+        raise UserError("--out: an empty name, or one that no file can have; name a folder")
     config.alphas()
     general = config.general or config.lessons
     if config.model and (config.warmed or (config.method == "bc" and not general)):

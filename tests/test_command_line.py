@@ -192,7 +192,7 @@ def test_the_script_itself_refuses_in_one_sentence(tmp_path):
 
 
 def test_stopping_a_run_is_no_error_of_the_program(monkeypatch, capsys):
-    def stop(config):
+    def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "run", stop)

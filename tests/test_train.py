@@ -791,6 +791,7 @@ def test_the_defaults_and_the_preset_are_settings_that_can_be_used():
 
 
 REFUSED = {
+    "save_every": [-1.0, math.nan, math.inf],
     "alpha": ("-0.1", "1.01", "nan", "0.5,1.5", "", "0.5,", "high"),
     "beta": (-0.01, 1.5, float("nan")),
     "eta": (-0.5, 1.0001, float("nan")),

@@ -1,0 +1,145 @@
+"""Work that is cut into pieces, each of which is kept as soon as it is made.
+
+What a stage makes (trees, episodes, verdicts) is a list of results, and each follows from its item
+alone: it does not matter who makes it, when, or beside which others.  So a stage is a file that
+grows, `NAME.part`, a line for each result in their order; a stage that was stopped reads what is
+there and makes the rest.  Once it is whole the file gets its name, and the same stage does nothing
+but read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from engine.folder import naming, part_of, spend, sync
+
+PAUSE = 1.0  # seconds between two writings, so that small pieces do not wait for the disk
+
+
+class Kept:
+    """The results of a stage in their file: what is there already, then what is added."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = part_of(path)
+        self.whole = path.exists()
+        self.lines = self._read()
+        self.taken = 0
+        self.waiting: list[str] = []
+        self.written = time.monotonic()
+        self.file = None if self.whole else self.part.open("ab")
+
+    def _read(self) -> list[bytes]:
+        """Return the whole lines; what a stop has torn off is cut away."""
+        place = self.path if self.whole else self.part
+        lines = place.read_bytes().split(b"\n")[:-1] if place.exists() else []
+        if not self.whole and place.exists():
+            while lines and not is_json(lines[-1]):
+                lines.pop()
+            os.truncate(place, sum(len(line) + 1 for line in lines))
+        return lines
+
+    def take(self, count: int) -> list[Any]:
+        """Return what is there of the next `count` results."""
+        lines = self.lines[self.taken : self.taken + count]
+        self.taken += len(lines)
+        return [json.loads(line) for line in lines]
+
+    def add(self, records: Sequence[Any]) -> None:
+        """Keep the next results; they are on the disk within a second's work, or at `flush`."""
+        self.waiting += [json.dumps(record) for record in records]
+        if time.monotonic() - self.written > PAUSE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring all that was added to the disk."""
+        if self.waiting:
+            text = "".join(f"{line}\n" for line in self.waiting)
+            with naming(self.part):
+                self.file.write(text.encode())
+                self.file.flush()
+                os.fsync(self.file.fileno())
+            self.waiting = []
+            spend()
+        self.written = time.monotonic()
+
+    def finish(self, lasting: bool) -> None:
+        """Give the file its name, or remove one that nobody needs when the stage is over."""
+        if self.whole:
+            return
+        self.flush()
+        self.file.close()
+        if lasting:
+            self.part.replace(self.path)
+            sync(self.path.parent)
+        else:
+            self.part.unlink()
+
+    def close(self) -> None:
+        """Let go of the file, as it is."""
+        if self.file is not None:
+            with contextlib.suppress(OSError):  # what a full disk did not take stays in its buffer
+                self.file.close()
+
+
+def is_json(line: bytes) -> bool:
+    """Whether a line can be read: behind a power cut there may be zeros in it."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+_open: list[Kept] = []
+
+
+@contextlib.contextmanager
+def kept_in(path: Path, lasting: bool = True) -> Iterator[None]:
+    """While this lasts, the results of `in_pieces` are kept in a file, or read from it.
+
+    A file that is not `lasting` is there only until the stage is over, which is when this ends: by
+    then its outcome must stand in other files.
+    """
+    kept = Kept(path)
+    _open.append(kept)
+    try:
+        yield
+        kept.finish(lasting)
+    finally:
+        _open.remove(kept)
+        kept.close()
+
+
+def in_pieces(
+    make: Callable[[Sequence[Any]], list[Any]],
+    items: Sequence[Any],
+    size: int,
+    *,
+    write: Callable[[Any], Any] = lambda result: result,
+    read: Callable[[Any], Any] = lambda record: record,
+    label: str = "",
+) -> list[Any]:
+    """Return what `make` makes of items, in order, `size` of them at a time.
+
+    `write` turns a result into what JSON can hold, and `read` back.  With a label, a bar is shown.
+    """
+    kept = _open[-1] if _open else None
+    results = [read(record) for record in kept.take(len(items))] if kept else []
+    pieces = range(len(results), len(items), size)
+    for first in tqdm(pieces, desc=label, leave=False, disable=None if label else True):
+        made = make(items[first : first + size])
+        results += made
+        if kept:
+            kept.add([write(result) for result in made])
+    if kept:
+        kept.flush()
+    return results

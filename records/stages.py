@@ -1,0 +1,94 @@
+"""What each stage of a run leaves in its files for those behind it, and how that is read back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent_r import Start
+from critique import Judged
+from engine import folder
+from records import trajectories, trees
+
+# How trees and episodes are kept while they are made: arguments of `engine.pieces.in_pieces`.
+TREES = {"write": trees.to_record, "read": trees.from_record}
+EPISODES = {"write": trajectories.to_record, "read": trajectories.from_record}
+
+
+# --- the critique: `judged.jsonl`, `data.jsonl`, `critique.json`
+
+
+def write_critique(
+    path: Path,
+    records: Sequence[dict[str, Any]],
+    figures: Mapping[str, Any],
+    judged: Mapping[str, Sequence[Judged]],
+) -> None:
+    """Write the dataset, each world's figures, and what the critic was asked about."""
+    folder.write_lines(path / "data.jsonl", records)
+    folder.write_lines(path / "judged.jsonl", judged_records(judged))
+    folder.write_lines(path / "critique.json", [dict(figures)])  # last: now the stage is over
+
+
+def judged_records(judged: Mapping[str, Sequence[Judged]]) -> Iterator[dict[str, Any]]:
+    """Yield a JSON object for each judged trajectory."""
+    for name, cases in judged.items():
+        for case in cases:
+            asked = {"env": name, "start": case.start, "error": case.error}
+            yield {**asked, "trajectory": trajectories.to_record(case.trajectory)}
+
+
+def read_judged(path: Path) -> dict[str, list[Judged]]:
+    """Return what the critic was asked about, by world."""
+    judged: dict[str, list[Judged]] = {}
+    for record in folder.read_lines(path / "judged.jsonl"):
+        trajectory = trajectories.from_record(record["trajectory"])
+        case = Judged(trajectory, record["start"], record["error"])
+        judged.setdefault(record["env"], []).append(case)
+    return judged
+
+
+def read_figures(path: Path) -> dict[str, Any]:
+    """Return each world's figures of the critique."""
+    (figures,) = folder.read_lines(path / "critique.json")
+    return figures
+
+
+# --- the training: `training.json`, written before the model
+
+
+def write_training(path: Path, tokens: int, learned: Counter[str]) -> None:
+    """Write how many tokens were trained on, and how many of each kind were learned."""
+    folder.write_lines(path / "training.json", [{"tokens": tokens, "learned": dict(learned)}])
+
+
+def read_training(path: Path) -> tuple[int, Counter[str]]:
+    """Return the tokens that were trained on, and the learned ones by kind."""
+    (training,) = folder.read_lines(path / "training.json")
+    return training["tokens"], Counter(training["learned"])
+
+
+# --- the first evaluation: `recovery.jsonl`
+
+
+def write_prefixes(path: Path, prefixes: Mapping[str, tuple[list[Start] | None, int]]) -> None:
+    """Write each world's failed prefixes, None without an expert, and how many were left out."""
+    records = []
+    for name, (starts, lost) in prefixes.items():
+        lines = None if starts is None else [trajectories.start_record(start) for start in starts]
+        records.append({"env": name, "left_out": lost, "starts": lines})
+    folder.write_lines(path / "recovery.jsonl", records)
+
+
+def read_prefixes(path: Path) -> dict[str, tuple[list[Start] | None, int]]:
+    """Return what `write_prefixes` has written; nothing before the first evaluation."""
+    written = path / "recovery.jsonl"
+    prefixes = {}
+    for record in folder.read_lines(written) if written.exists() else ():
+        starts = record["starts"]
+        if starts is not None:
+            starts = [trajectories.start_of(start) for start in starts]
+        prefixes[record["env"]] = (starts, record["left_out"])
+    return prefixes

@@ -1,0 +1,36 @@
+"""What a command line says beside the values of its flags, and the folder that it names."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import going_on, sources
+from settings.config import Config, differing
+
+
+@dataclass(frozen=True)
+class Said:
+    """The words of a command line, the flags that it gives, and whether to begin anew."""
+
+    words: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    anew: bool = False
+
+
+def claimed(config: Config, said: Said) -> AbstractContextManager[going_on.Kept]:
+    """Take the folder of a run, new or to go on in, and let go of it when the context ends.
+
+    Raises `UserError` if this run may not work there.
+    """
+    files = [name for name in (config.general, config.recipes) if name]
+    return going_on.claimed(
+        Path(config.out),
+        sources.digests(config.worlds, files),
+        functools.partial(differing, config),
+        command=said.words,
+        anew=said.anew,
+        every=config.save_every,
+    )
