@@ -561,10 +561,12 @@ class Run:
             config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
         )
 
+        rng = derive(config, iteration, f"search {name}")
+        seeds = [rng.getrandbits(32) for _ in tasks]
+
         def search_some(numbers: Sequence[int]) -> list[Tree]:
             generator = torch.Generator(self.actor.device)
-            seed = derive(config, iteration, f"search {name} {numbers[0]}").getrandbits(32)
-            generator.manual_seed(seed)
+            generator.manual_seed(seeds[numbers[0]])
             sampling = Sampling(config.temperature, generator)
             some = [tasks[number] for number in numbers]
             return mcts.search(self.actor, self.worlds[name], some, settings, sampling)

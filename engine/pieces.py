@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from engine.folder import naming, part_of, spend, sync
 
+STATE = "random"  # the field of a generator's state, behind the results that it has led to
 PAUSE = 1.0  # seconds between two writings, so that small pieces do not wait for the disk
 
 
@@ -32,8 +34,9 @@ class Kept:
         self.part = part_of(path)
         self.whole = path.exists()
         self.lines = self._read()
+        self._cut()
         self.taken = 0
-        self.waiting: list[str] = []
+        self.waiting: list[Any] = []
         self.written = time.monotonic()
         self.file = None if self.whole else self.part.open("ab")
 
@@ -44,25 +47,44 @@ class Kept:
         if not self.whole and place.exists():
             while lines and not is_json(lines[-1]):
                 lines.pop()
-            os.truncate(place, sum(len(line) + 1 for line in lines))
         return lines
 
-    def take(self, count: int) -> list[Any]:
-        """Return what is there of the next `count` results."""
+    def _cut(self) -> None:
+        """Cut the file off behind the lines that are good."""
+        if not self.whole and self.part.exists():
+            os.truncate(self.part, sum(len(line) + 1 for line in self.lines))
+
+    def take(self, count: int, rng: random.Random | None = None) -> list[Any]:
+        """Return what is there of the next `count` results; `rng` goes on from where it was then.
+
+        Results behind the newest state of `rng` are dropped, and made once more.
+        """
         lines = self.lines[self.taken : self.taken + count]
-        self.taken += len(lines)
-        return [json.loads(line) for line in lines]
+        records = [json.loads(line) for line in lines]
+        if rng:
+            while records and STATE not in records[-1]:
+                records.pop()
+            if len(records) < len(lines):
+                del self.lines[self.taken + len(records) :]
+                self._cut()
+        if rng and records:
+            version, numbers, gauss = records[-1][STATE]
+            rng.setstate((version, tuple(numbers), gauss))
+        self.taken += len(records)
+        return records
 
-    def add(self, records: Sequence[Any]) -> None:
+    def add(self, records: Sequence[Any], rng: random.Random | None = None) -> None:
         """Keep the next results; they are on the disk within a second's work, or at `flush`."""
-        self.waiting += [json.dumps(record) for record in records]
+        self.waiting += records
         if time.monotonic() - self.written > PAUSE:
-            self.flush()
+            self.flush(rng)
 
-    def flush(self) -> None:
-        """Bring all that was added to the disk."""
+    def flush(self, rng: random.Random | None = None) -> None:
+        """Bring all that was added to the disk, with the state of `rng` behind it."""
         if self.waiting:
-            text = "".join(f"{line}\n" for line in self.waiting)
+            if rng:
+                self.waiting[-1] = {**self.waiting[-1], STATE: rng.getstate()}
+            text = "".join(json.dumps(record) + "\n" for record in self.waiting)
             with naming(self.part):
                 self.file.write(text.encode())
                 self.file.flush()
@@ -127,19 +149,21 @@ def in_pieces(
     write: Callable[[Any], Any] = lambda result: result,
     read: Callable[[Any], Any] = lambda record: record,
     label: str = "",
+    rng: random.Random | None = None,
 ) -> list[Any]:
     """Return what `make` makes of items, in order, `size` of them at a time.
 
     `write` turns a result into what JSON can hold, and `read` back.  With a label, a bar is shown.
+    If `make` draws from one generator all along, that is `rng`, and results are JSON objects.
     """
     kept = _open[-1] if _open else None
-    results = [read(record) for record in kept.take(len(items))] if kept else []
+    results = [read(record) for record in kept.take(len(items), rng)] if kept else []
     pieces = range(len(results), len(items), size)
     for first in tqdm(pieces, desc=label, leave=False, disable=None if label else True):
         made = make(items[first : first + size])
         results += made
         if kept:
-            kept.add([write(result) for result in made])
+            kept.add([write(result) for result in made], rng)
     if kept:
-        kept.flush()
+        kept.flush(rng)
     return results

@@ -43,15 +43,14 @@ def lessons(
 ) -> tuple[list[list[Message]], list[list[Message]]]:
     """Return demonstrations of some tasks of a world and judged episodes of others, as dialogues.
 
-    What the expert did in the ones is among the mistakes that are made in the others.  Each judged
-    episode has a generator of its own, so that it does not matter which were made before.
+    What the expert did in the ones is among the mistakes that are made in the others.
     """
 
     def show(tasks: Sequence[str]) -> list[list[Message]]:
         return [demonstration(world, task).messages() for task in tasks]
 
-    def judge(cases: Sequence[tuple[str, int]]) -> list[list[Message]]:
-        return [judged_episode(world, task, actions, random.Random(seed)) for task, seed in cases]
+    def judge(tasks: Sequence[str]) -> list[list[Message]]:
+        return [judged_episode(world, task, actions, rng) for task in tasks]
 
     as_line = {"write": lambda messages: {"messages": messages}, "read": itemgetter("messages")}
     demonstrations = in_pieces(show, shown, AT_A_TIME, **as_line)
@@ -59,9 +58,8 @@ def lessons(
     for messages in demonstrations:
         pool.update(parse_action(said["content"]) for said in messages[1::2])
     actions = sorted(pool)
-    cases = [(task, rng.getrandbits(64)) for task in judged]
     label = f"judged episodes of {world.name}"
-    return demonstrations, in_pieces(judge, cases, AT_A_TIME, label=label, **as_line)
+    return demonstrations, in_pieces(judge, judged, AT_A_TIME, label=label, rng=rng, **as_line)
 
 
 def demonstration(world: World, task: str) -> Trajectory:
