@@ -64,6 +64,7 @@ class Kept:
     versions: dict[str, str] | None = None  # of the newest sitting before
     record: dict[str, Any] | None = None  # of the sittings before, None in a new folder
     episodes: list[dict[str, Any]] = field(default_factory=list)  # of `episodes.jsonl`
+    new: bool = False  # whether nothing of a run was there
     set_up: bool = False  # whether nothing that the command says can be wrong any more
 
     def begin(self, config: dict[str, Any]) -> None:
@@ -147,17 +148,16 @@ def claimed(
     claim = Claim(out)
     kept = Kept(out, claim, digests, command)
     try:
-        if anew:
+        check_usable(out)  # somebody may have been quicker
+        if anew or not (out / "config.json").exists():  # stopped as it began, or was removed
             remove(out)
-        if (out / RECORD).exists():
+        kept.new = not (out / RECORD).exists()
+        if not kept.new:
             look_around(kept, differing)
-        else:
-            check_usable(out)  # somebody may have been quicker
-            sweep(out)
         with folder.at_work(claim), checkpoint.kept_in(out, every):
             yield kept
     except UserError:
-        if kept.record is None and not kept.set_up:
+        if kept.new and not kept.set_up:
             remove(out)
             claim.release(remove=True)
         raise
@@ -178,16 +178,13 @@ def check_usable(out: Path) -> None:
 def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) -> None:
     """Read what is there; raises `UserError` if it is another run's, or was made otherwise."""
     out = kept.out
-    if not (out / "config.json").exists():  # stopped as it began, or as it was removed
-        remove(out)
-        return
-    (config,) = read_lines(out / "config.json") or [{}]
+    config = read_object(out / "config.json")
     flags = differing(config)
     ways = "begin anew with --anew, or name another --out"
     if flags:
         problem = f"holds a run with another {', '.join(flags)}"
         raise UserError(f"--out {out}: {problem}; give what it was begun with, {ways}")
-    (record,) = read_lines(out / RECORD) or [{}]
+    record = read_object(out / RECORD)
     try:
         names = sources.changed(record["sources"], kept.digests)
         kept.versions = record["sittings"][-1]["versions"]
@@ -198,13 +195,15 @@ def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) ->
         problem = f"what made it was changed since ({', '.join(names[:5])}{more})"
         raise UserError(f"--out {out}: {problem}; {ways}, or undo the change")
     kept.record = record
-    kept.set_up = True
     if (out / "results.jsonl").exists():
         kept.rows = read_lines(out / "results.jsonl")
+        known = [isinstance(row, dict) and "iteration" in row for row in kept.rows]
+        if not known or not all(known):
+            raise UserError(f"{out / 'results.jsonl'}: is not as the run left it; {ways}")
     for path in iteration_folders(out):
         if (path / "critique.json").exists():
             kept.reached.criticised = max(kept.reached.criticised, number(path))
-        if (path / "model").is_dir():
+        if (path / "model" / "config.json").exists():
             if not (path / "model.json").exists():  # stopped between the two
                 list_model(path)
             kept.reached.trained = max(kept.reached.trained, number(path))
@@ -216,6 +215,15 @@ def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) ->
     seconds = [row["seconds"] for row in kept.rows]
     kept.claim.earlier = max([kept.claim.earlier, *seconds])
     sweep(out)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the one object of a file; raises `UserError` for anything else."""
+    records = read_lines(path)
+    if len(records) != 1 or not isinstance(records[0], dict):
+        remedy = "put it back as it was, begin anew with --anew, or name another --out"
+        raise UserError(f"{path}: is not as the run left it; {remedy}")
+    return records[0]
 
 
 def number(path: Path) -> int:

@@ -135,16 +135,22 @@ def context_length(config: Any) -> int:
     return length
 
 
+WEIGHTS = re.compile(r"\.(safetensors|bin)(\.index\.json)?$")
+
+
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a checkpoint beside its place and move it there once it is whole.
 
-    It takes the place of one that stands there already.
+    It takes the place of one that stands there already; what else somebody put there stays.
     """
     part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     with naming(folder), rust_errors(folder):
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_file() and not WEIGHTS.search(path.name) and not (part / path.name).exists():
+                shutil.copy2(path, part)
         for path in (*part.iterdir(), part):
             sync(path)
     shutil.rmtree(folder, ignore_errors=True)

@@ -54,19 +54,21 @@ class Kept:
         if not self.whole and self.part.exists():
             os.truncate(self.part, sum(len(line) + 1 for line in self.lines))
 
-    def take(self, count: int, rng: random.Random | None = None) -> list[Any]:
+    def take(self, count: int, size: int, rng: random.Random | None = None) -> list[Any]:
         """Return what is there of the next `count` results; `rng` goes on from where it was then.
 
-        Results behind the newest state of `rng` are dropped, and made once more.
+        A piece that is not whole, and what stands behind the newest state of `rng`, is dropped and
+        made once more: sums depend on which rows share a batch, so pieces are cut where they were.
         """
         lines = self.lines[self.taken : self.taken + count]
         records = [json.loads(line) for line in lines]
-        if rng:
-            while records and STATE not in records[-1]:
-                records.pop()
-            if len(records) < len(lines):
-                del self.lines[self.taken + len(records) :]
-                self._cut()
+        if len(records) < count:
+            del records[len(records) - len(records) % size :]
+        while rng and records and STATE not in records[-1]:
+            records.pop()
+        if len(records) < len(lines):
+            del self.lines[self.taken + len(records) :]
+            self._cut()
         if rng and records:
             version, numbers, gauss = records[-1][STATE]
             rng.setstate((version, tuple(numbers), gauss))
@@ -157,7 +159,7 @@ def in_pieces(
     If `make` draws from one generator all along, that is `rng`, and results are JSON objects.
     """
     kept = _open[-1] if _open else None
-    results = [read(record) for record in kept.take(len(items), rng)] if kept else []
+    results = [read(record) for record in kept.take(len(items), size, rng)] if kept else []
     pieces = range(len(results), len(items), size)
     for first in tqdm(pieces, desc=label, leave=False, disable=None if label else True):
         made = make(items[first : first + size])
