@@ -27,7 +27,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from engine.dialogues import Sampling
 from engine.going_on import Kept, Reached
 from engine.learning import learned_logits, learned_shares
 from engine.loading import check_numbers, pick_device
-from engine.manual import NOTHING, Mark, describe, marked, tell
+from engine.manual import NOTHING, Mark, marked, tell
 from engine.pieces import in_pieces, kept_in
 from engine.precision import Precision
 from engine.table import average, table
@@ -55,9 +55,8 @@ from general.lessons import can_teach, demonstration, lessons
 from mcts import SearchSettings, Tree
 from records import stages
 from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
-from settings.command import Said, claimed
+from settings.command import Said, announce, claimed
 from settings.config import Config, check, derive
-from settings.effects import Plan, without_effect
 from settings.exam import Exam, make_exam
 from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
@@ -502,16 +501,7 @@ class Run:
         prefixes = stages.read_prefixes(self.out)
         for exam in self.exams:
             exam.prefixes, exam.lost = prefixes.get(exam.name, (None, 0))
-        settings = [f"{name}={value}" for name, value in asdict(config).items()]
-        print(" ".join(settings), flush=True)
-        if kept.record:
-            print(kept.whereabouts(), flush=True)
-        elif config.model:
-            print(describe(self.mark))
-        for_nothing = without_effect(Plan(config, self.mark.taught), said.given)
-        if for_nothing and not kept.record:
-            print(f"Without effect in this run: {', '.join(for_nothing)}.")
-        kept.begin(asdict(config))
+        announce(config, said, kept, self.mark)
         with kept_in(self.out / "general.jsonl"):
             self.general = general_data(config, self.actor, self.worlds)
         left_out = sum(source.left_out for source in self.general)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine import going_on, sources
+from engine.manual import Mark, describe
 from settings.config import Config, differing
+from settings.effects import Plan, without_effect
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,18 @@ def claimed(config: Config, said: Said) -> AbstractContextManager[going_on.Kept]
         anew=said.anew,
         every=config.save_every,
     )
+
+
+def announce(config: Config, said: Said, kept: going_on.Kept, mark: Mark) -> None:
+    """Print what is about to be done, and leave it in the run's folder."""
+    settings = [f"{name}={value}" for name, value in asdict(config).items()]
+    print(" ".join(settings), flush=True)
+    if kept.record:
+        print(kept.whereabouts(), flush=True)
+    else:
+        if config.model:
+            print(describe(mark))
+        for_nothing = without_effect(Plan(config, mark.taught), said.given)
+        if for_nothing:
+            print(f"Without effect in this run: {', '.join(for_nothing)}.")
+    kept.begin(asdict(config))

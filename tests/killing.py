@@ -53,8 +53,10 @@ def sitting(arguments, log, before=lambda: None):
         sys.stdout = os.fdopen(1, "w", buffering=1)
         sys.stderr = os.fdopen(2, "w", buffering=1)
         torch.set_num_threads(1)
-        before()
+        events = before()
         status = train.main(arguments)
+        if events:
+            print(f"events: {events['all']}")
         sys.stdout.flush()
     except BaseException as error:  # a child must never come back
         print(f"Traceback: {error!r}", file=sys.stderr)

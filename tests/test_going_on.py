@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -41,7 +42,8 @@ QUICK = shlex.split(
 def whole(tmp_path_factory):
     """The folder of the run that nobody kills."""
     folder = tmp_path_factory.mktemp("whole")
-    process = killing.sitting([*killing.SMALL, "--out", str(folder / "run")], folder / "log")
+    command = [*killing.SMALL, "--out", str(folder / "run")]
+    process = killing.sitting(command, folder / "log", lambda: killing.count_events(10**9))
     assert killing.status_of(process) == 0, (folder / "log").read_text()
     return folder / "run"
 
@@ -77,10 +79,11 @@ def main(capsys, *arguments):
 def test_a_run_that_is_killed_ten_times_leaves_the_bytes_of_one_that_nobody_kills(whole, tmp_path):
     log = tmp_path / "log"
     command = [*killing.SMALL, "--out", str(tmp_path / "run")]
+    (events,) = re.findall(r"^events: (\d+)$", (whole.parent / "log").read_text(), re.MULTILINE)
     rng = random.Random(4)
     kills = 0
     while True:
-        most = rng.randint(10, 40) if kills < 10 else 10**9
+        most = round(int(events) / 11 * rng.uniform(0.7, 1.3)) if kills < 10 else 10**9
         process = killing.sitting(command, log, lambda most=most: killing.count_events(most))
         status = killing.status_of(process)
         if status == 0:
