@@ -663,6 +663,7 @@ class Run:
         batches = preference_batches(pairs, self.config.dpo_epochs, self.config.dpo_pairs, rng)
         self.tokens = 0
         self.learned = Counter()
+        torch.manual_seed(derive(self.config, iteration, "dropout").getrandbits(32))
         if batches:
             self.tokens = fine_tune(
                 self.actor,

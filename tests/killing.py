@@ -78,21 +78,21 @@ def count_events(most):
     """
     events = Counter()
 
-    def watch(owner, name):
+    def watch(owner, name, weight):
         function = getattr(owner, name)
 
         def watched(*arguments, **named):
-            events["all"] += 1
+            events["all"] += weight
             if events["all"] >= most:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **named)
 
         setattr(owner, name, watched)
 
-    watch(train.Actor, "start")
-    watch(checkpoint.Progress, "passed")
-    watch(folder, "sync")
-    watch(train.critique, "splice")
+    watch(train.Actor, "start", 10)
+    watch(train.critique, "splice", 10)
+    watch(checkpoint.Progress, "passed", 2)  # there are so many more of them
+    watch(folder, "sync", 1)
     return events
 
 
