@@ -78,7 +78,7 @@ def check_weights(folder: Path, model: Any, missing: Collection[str]) -> None:
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             remedy = "name one that was saved before its training went astray"
-            raise UserError(f"{folder}: {name} holds what is no finite number; {remedy}")
+            raise UserError(f"{folder}: {name} holds no finite numbers; {remedy}")
 
 
 # Tokens that stand for what is no text; a model of text alone may lack them (Gemma 3's smallest).

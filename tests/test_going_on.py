@@ -507,7 +507,7 @@ def test_weights_that_are_no_numbers_are_not_loaded(tmp_path):
     with torch.no_grad():
         actor.model.get_input_embeddings().weight[-1, 0] = torch.nan
     actor.save(tmp_path / "model")
-    with pytest.raises(UserError, match=r"embed_tokens\.weight holds what is no finite number"):
+    with pytest.raises(UserError, match=r"embed_tokens\.weight holds no finite numbers"):
         Actor.load(tmp_path / "model")
 
 
