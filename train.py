@@ -52,7 +52,7 @@ from agent_r import (
 from critique import Example
 from engine import UserError, command_line, folder
 from engine.dialogues import Sampling
-from engine.learning import learned_logits, learned_shares
+from engine.learning import keep_between_layers, learned_loss, learned_shares
 from engine.loading import pick_device
 from engine.manual import NOTHING, Mark, describe, marked, tell
 from engine.precision import Precision
@@ -301,7 +301,7 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def imitation(actor: Actor, batch: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
     """Return the summed loss of a micro-batch of examples, and its number of learned tokens."""
     ids, labels = pad(batch, actor.device)
-    loss = masked_loss(*learned_logits(actor.model, ids, labels))
+    loss = learned_loss(actor.model, masked_loss, ids, labels)
     return loss, int((labels[:, 1:] != -100).sum())
 
 
@@ -320,8 +320,6 @@ def fine_tune(
     twentieth of it.  Returns the number of tokens processed.
     """
     model = actor.model.train()
-    if model.num_parameters() > 1e9:
-        model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
@@ -359,7 +357,7 @@ def margin(actor: Actor, good: Encoded, bad: Encoded) -> torch.Tensor:
     losses = []
     for example in (good, bad):
         ids, labels = pad([example], actor.device)
-        losses.append(masked_loss(*learned_logits(actor.model, ids, labels)))
+        losses.append(learned_loss(actor.model, masked_loss, ids, labels))
     return losses[1] - losses[0]
 
 
@@ -724,6 +722,8 @@ def first_actor(config: Config, worlds: dict[str, Callable[[], World]]) -> Actor
             raise UserError(f"--warmed {config.warmed}: {problem}")
     actor.judge_tokens = config.judge_tokens
     actor.precision = Precision(config.dtype)
+    if config.checkpointing == "yes":
+        keep_between_layers(actor.model)
     if config.lookback:  # words stay as drawn, so that what one name teaches holds for all
         actor.model.get_input_embeddings().requires_grad_(False)
     return actor

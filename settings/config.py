@@ -72,6 +72,9 @@ class Config:
     dtype: str = option(
         "float32", "to compute in; weights stay float32", choices=("float32", "bfloat16")
     )
+    checkpointing: str = option(
+        "no", "if training computes layers twice, to save memory", choices=("no", "yes")
+    )
     recipes: str = option("", "folder of Minecraft's recipe files, for textcraft")
     out: str = option("runs/tiny", "new folder for everything the run leaves")
 

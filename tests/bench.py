@@ -178,7 +178,7 @@ def craft():
 def measure_search(name, task, repeats=3, clock=time.process_time):
     """`search_vs_bare_model`: simulations a second, against the passes of the frozen workload."""
     frozen = workload.load(name)
-    bare = workload.BareModel(task.speaking, frozen["runs"])
+    bare = workload.BareModel(task.speaking, frozen["passes"])
     task.search()  # whatever is slower the first time
     ours, theirs, trees = repeated(task.search, bare.work, repeats, clock)
     made = visits(trees)
@@ -394,9 +394,9 @@ def training():
     rng = random.Random(0)
     size = 4096
     steps = 60
-    batches = list(train.draw_batches(train.Mix(general, rng), steps, size, size))
-    examples = [example for batch in batches for micro_batch in batch for example in micro_batch]
-    arrival = rng.sample(examples, len(examples))
+    batches = drawn(general, rng, size, steps)
+    arrival = [example for batch in batches for example in batch[0]]
+    rng.shuffle(arrival)
     padded = padded_batches(arrival, size)
     differences = []
     with torch.no_grad():
@@ -404,14 +404,45 @@ def training():
             ours, _ = train.imitation(actor, micro_batch)
             theirs = obvious_loss(actor, micro_batch)
             differences.append(abs(theirs / ours - 1).item())
-    theirs, _ = timed(partial(train_obviously, actor, padded))
-    tune = partial(train.fine_tune, actor, iter(batches), steps=steps, lr=1e-6)
-    ours, tokens = timed(tune)
+    obvious = partial(train_obviously, actor, padded)
+    ours, theirs, tokens = repeated(partial(tuned, actor, batches), obvious, repeats=3)
     unit = "tokens a second"
     apart = max(differences)
     report("training", tokens / ours, tokens / theirs, unit, loss_differs_by=apart)
     limit = matrix_limit(actor.model, size)
     report("training_vs_matrix_limit", tokens / ours, limit, unit)
+    training_vs_trl(rng)
+
+
+def training_vs_trl(rng, size=1024, steps=100):
+    """The same with the batches of `train.py --tiny`, against TRL's SFTTrainer if it is here."""
+    if not against_trl.is_here():
+        line = {"what": "training_vs_trl", "skipped": against_trl.MISSING}
+        print(json.dumps(line), flush=True)
+        return
+    actor, general = lab_actor()
+    rates = ([], [])
+    for _ in range(3):
+        batches = drawn(general, rng, size, steps)
+        seconds, tokens = timed(partial(tuned, actor, batches))
+        rates[0].append(tokens / seconds)
+        examples = [example for batch in batches for example in batch[0]]
+        rates[1].append(against_trl.tokens_a_second(actor, examples, size, steps))
+    apart = against_trl.differing_loss(actor, batches[0][0], train.imitation)
+    ours, theirs = map(statistics.median, rates)
+    unit = "tokens a second"
+    more = {"tokens_a_batch": size, "loss_differs_by": apart}
+    report("training_vs_trl", ours, theirs, unit, **more)
+
+
+def drawn(general, rng, size, steps):
+    """Return so many batches of one micro-batch, of about `size` tokens."""
+    return list(train.draw_batches(train.Mix(general, rng), steps, size, size))
+
+
+def tuned(actor, batches):
+    """Train on batches at a rate that changes nothing to speak of; return the tokens."""
+    return train.fine_tune(actor, iter(batches), steps=len(batches), lr=1e-6)
 
 
 def padded_batches(examples, size):

@@ -1,12 +1,11 @@
-"""What a search reads and says, frozen: the forward passes of one commit, against which all others
-are measured, so that whoever reads less gains by it.
+"""What a search reads and says, frozen, so that whoever reads less gains by it.
 
-`tests/workloads.json` has, by name, the setting of a search and its passes as they were before
-acting was made faster (commit 3a661bc).  A tree's opening was read once there, a path anew in each
-simulation.  Of a pass only the rows that read or say something count, and only tokens, no padding:
-the number of rows, and on their mean the tokens that are new and those that stand before them.
-Passes of the same rows in which one token is said behind the other are one run:
-[rows, new tokens, tokens before, passes].
+`tests/workloads.json` has, by name, the setting of a search and its forward passes as they were
+before acting was made faster (commit 3a661bc).  A tree's opening was read once there, a path anew
+in each simulation.  Of a pass only the rows that read or say something count, and only tokens, no
+padding: the number of rows, and on their mean the tokens that are new and those that stand before
+them.  Passes that are alike are counted: [rows, new tokens, tokens before, passes].  Rows are
+rounded to two digits and tokens before to a multiple of 16, so that the file stays small.
 
 It was recorded by `python -m tests.workload lab`, then `craft`, and for SmolLM2, a checkpoint made
 by the command that stands at `REAL`, by `python -m tests.workload smollm2 FOLDER`.
@@ -16,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -23,8 +23,9 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 FILE = Path(__file__).with_name("workloads.json")
 
-REAL = """python train.py --model models/smollm2 --env textcraft --batch-size 2048 --micro-batch 2048
-    --warmup-lr 2e-4 --warmup-tasks 400 --judge-share 0.375 --max-new-tokens 120 --judge-tokens 12
+REAL = """python train.py --model models/smollm2 --env textcraft
+    --batch-size 2048 --micro-batch 2048 --warmup-lr 2e-4 --warmup-tasks 400 --judge-share 0.375
+    --max-new-tokens 120 --judge-tokens 12
     --eval-tasks 1 --dtype bfloat16 --eta 1 --warmup-steps 20 --iterations 0 --out runs/warm"""
 
 
@@ -35,7 +36,7 @@ class Record:
         self.model = model
 
     def __enter__(self):
-        self.runs = []
+        self.passes = Counter()
         self.read = 0  # tokens, those that were said included, as they are read as well
         self.said = 0
         self.hook = self.model.register_forward_pre_hook(self.watch, with_kwargs=True)
@@ -56,13 +57,12 @@ class Record:
         self.said += rows if width == 1 else 0
         tokens = max(1, round(new[live].float().mean().item()))
         before = round(mask[live].sum(1).float().mean().item() - new[live].float().mean().item())
-        if self.runs:
-            last = self.runs[-1]
-            goes_on = abs(before - last[2] - last[3]) <= 1
-            if last[:2] == [rows, tokens] == [rows, 1] and goes_on:
-                last[3] += 1
-                return
-        self.runs.append([rows, tokens, before, 1])
+        self.passes[alike(rows, tokens, before)] += 1
+
+
+def alike(rows, tokens, before):
+    """Return what stands for a pass: rows with two digits, tokens before it by sixteens."""
+    return int(float(f"{rows:.1e}")), tokens, round(before / 16) * 16
 
 
 class Room(DynamicLayer):
@@ -95,14 +95,14 @@ class Room(DynamicLayer):
 class BareModel:
     """Forward passes and nothing else: rows all alike, no padding, no mask, no copy of a cache."""
 
-    def __init__(self, model, runs):
+    def __init__(self, model, passes):
         self.model = model
-        self.runs = runs
+        self.passes = passes
         config = model.config
         self.heads = config.num_key_value_heads
         self.width = getattr(config, "head_dim", None)
         self.width = self.width or config.hidden_size // config.num_attention_heads
-        largest = max(rows * (before + new * passes) for rows, new, before, passes in runs)
+        largest = max(rows * (before + new) for rows, new, before, _ in passes)
         size = largest * self.heads * self.width
         generator = torch.Generator().manual_seed(0)
         layers = []
@@ -114,26 +114,27 @@ class BareModel:
     @torch.inference_mode()
     def work(self):
         """Run all passes once."""
-        for rows, new, before, passes in self.runs:
-            length = before + new * passes
-            for layer in self.cache.layers:
-                layer.open(rows, self.heads, length, self.width)
-                layer.stand(before)
+        for rows, new, before, count in self.passes:
             ids = torch.full((rows, new), 7)
-            for _ in range(passes):
+            for layer in self.cache.layers:
+                layer.open(rows, self.heads, before + new, self.width)
+            for _ in range(count):
+                for layer in self.cache.layers:
+                    layer.stand(before)
                 output = self.model(input_ids=ids, past_key_values=self.cache, logits_to_keep=1)
                 output.logits[:, -1].argmax(-1)
 
 
 def load(name):
-    """Return a frozen workload: its setting, `read` and `said` of all its passes, and `runs`."""
+    """Return a frozen workload: its setting, `read` and `said` of all its passes, and `passes`."""
     return json.loads(FILE.read_text(encoding="utf-8"))[name]
 
 
 def freeze(name, setting, record):
-    """Write what was recorded into the file of workloads, a run beside the other."""
+    """Write what was recorded into the file of workloads, beside the others."""
     workloads = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    workloads[name] = {**setting, "read": record.read, "said": record.said, "runs": record.runs}
+    passes = [[*key, count] for key, count in sorted(record.passes.items(), reverse=True)]
+    workloads[name] = {**setting, "read": record.read, "said": record.said, "passes": passes}
     lines = []
     for key, workload in workloads.items():
         lines.append(f"{json.dumps(key)}: {json.dumps(workload, separators=(',', ':'))}")
