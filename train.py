@@ -42,7 +42,7 @@ from critique import Example
 from engine import UserError, checkpoint, command_line, folder
 from engine.dialogues import Sampling
 from engine.going_on import Kept, Reached
-from engine.learning import learned_logits, learned_shares
+from engine.learning import keep_between_layers, learned_loss, learned_shares
 from engine.loading import check_numbers, pick_device
 from engine.manual import NOTHING, Mark, marked, tell
 from engine.pieces import in_pieces, kept_in
@@ -295,7 +295,7 @@ def masked_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def imitation(actor: Actor, batch: Sequence[Encoded]) -> tuple[torch.Tensor, int]:
     """Return the summed loss of a micro-batch of examples, and its number of learned tokens."""
     ids, labels = pad(batch, actor.device)
-    loss = masked_loss(*learned_logits(actor.model, ids, labels))
+    loss = learned_loss(actor.model, masked_loss, ids, labels)
     return loss, int((labels[:, 1:] != -100).sum())
 
 
@@ -315,8 +315,6 @@ def fine_tune(
     longer finite.
     """
     model = actor.model.train()
-    if model.num_parameters() > 1e9:
-        model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
@@ -359,7 +357,7 @@ def margin(actor: Actor, good: Encoded, bad: Encoded) -> torch.Tensor:
     losses = []
     for example in (good, bad):
         ids, labels = pad([example], actor.device)
-        losses.append(masked_loss(*learned_logits(actor.model, ids, labels)))
+        losses.append(learned_loss(actor.model, masked_loss, ids, labels))
     return losses[1] - losses[0]
 
 
@@ -769,6 +767,8 @@ def first_actor(
         check_size(actor.model.config, new.model.config, f"--warmed {config.warmed}")
     actor.judge_tokens = config.judge_tokens
     actor.precision = Precision(config.dtype)
+    if config.checkpointing == "yes":
+        keep_between_layers(actor.model)
     if config.lookback:  # words stay as drawn, so that what one name teaches holds for all
         actor.model.get_input_embeddings().requires_grad_(False)
     return actor

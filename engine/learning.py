@@ -1,12 +1,24 @@
-"""What is learned and nothing else: its logits, which makes training fast, and where it is from."""
+"""What is learned and nothing else: its logits, which makes training fast, and where it is from.
+
+Read in order: `learned_logits`, `learned_loss` (the same a piece at a time, so that the logits of a
+large vocabulary never stand whole in memory), `keep_between_layers`, `learned_shares`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
+
+from engine import UserError
+
+PIECE = 2**24  # logits that stand in memory at a time: 64 MiB, and as much again for gradients
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of logits and labels, summed
 
 
 def learned_logits(
@@ -18,24 +30,80 @@ def learned_logits(
     ids, labels: [rows, length], padded on the right, where no token before the padding sees it: a
     causal model needs no mask.  The head, the widest layer of a language model, is computed only at
     the positions that predict a learned token; the hook narrows what goes into it, so that whatever
-    a model does behind its head stays its own.  As in any row, position t - 1 predicts token t: a
-    last position that predicts nothing and a first label that nobody predicts are added.
+    a model does behind its head stays its own.
+    """
+    targets = labels[:, 1:]
+    learned = targets != -100
+    with _fed(model.get_output_embeddings(), lambda hidden: hidden[:, :-1][learned]):
+        logits = model(input_ids=ids, use_cache=False).logits
+    return _as_row(logits, targets[learned])
+
+
+def learned_loss(model: Any, loss: Loss, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return `loss` of the learned tokens, whose logits are made a piece at a time.
+
+    `loss` takes logits and labels as `learned_logits` returns them, and is a sum over tokens.
+    Where all logits are few, one piece holds them.  Else they are made once to know the loss, and
+    once more for the gradients of it.
     """
     targets = labels[:, 1:]
     learned = targets != -100
     head = model.get_output_embeddings()
+    size = max(1, PIECE // len(head.weight))
+    if int(learned.sum()) <= size:
+        return loss(*learned_logits(model, ids, labels))
 
-    def narrow(_: Any, hidden: tuple[torch.Tensor]) -> torch.Tensor:
-        return hidden[0][:, :-1][learned]
+    def loss_of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        # The model reads any one token, for whatever it does behind its head; the piece goes in.
+        with _fed(head, lambda _: hidden):
+            logits = model(input_ids=ids[:1, :1], use_cache=False).logits
+        return loss(*_as_row(logits, targets))
 
-    hook = head.register_forward_pre_hook(narrow)
+    seen = []
+
+    def keep(hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden[:, :-1][learned])
+        return hidden[:1, :1]
+
+    with _fed(head, keep):
+        model(input_ids=ids, use_cache=False)
+    losses = []
+    for piece in zip(seen[0].split(size), targets[learned].split(size), strict=True):
+        losses.append(checkpoint(loss_of, *piece, use_reentrant=False))
+    return torch.stack(losses).sum()
+
+
+@contextmanager
+def _fed(head: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While this lasts, the head gets what `change` makes of what it would get."""
+    hook = head.register_forward_pre_hook(lambda _, given: change(given[0]))
     try:
-        logits = model(input_ids=ids, use_cache=False).logits
+        yield
     finally:
         hook.remove()
+
+
+def _as_row(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits, [tokens, vocabulary], and what they predict, [tokens], as one row.
+
+    As in any row, position t - 1 predicts token t: a last position that predicts nothing and a
+    first label that nobody predicts are added.
+    """
     row = torch.nn.functional.pad(logits, (0, 0, 0, 1))
-    row_labels = torch.nn.functional.pad(targets[learned], (1, 0), value=-100)
-    return row[None], row_labels[None]
+    labels = torch.nn.functional.pad(targets, (1, 0), value=-100)
+    return row[None], labels[None]
+
+
+def keep_between_layers(model: Any) -> None:
+    """Let training keep only what goes from layer to layer, and compute the rest once more.
+
+    Raises `UserError` for a model of a family that cannot.
+    """
+    try:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        problem = f"{type(model).__name__} cannot compute its layers twice"
+        raise UserError(f"--checkpointing yes: {problem}; leave it at no") from error
 
 
 def learned_shares(tally: Counter[str], origins: Sequence[str]) -> dict[str, float | None]:

@@ -17,9 +17,14 @@ from engine import UserError
 from engine.lookback import look_back, look_one_back
 from engine.manual import Mark
 
+# What stands within `generation` is what is learned, for whoever trains on our data with another
+# trainer: the content of an assistant's turn and its end, unless its `loss` is false.
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% else %}"
-    "<agent>{{ m['content'] }}<end>{% endif %}{% endfor %}"
+    "{% for m in messages %}"
+    "{% if m['role'] == 'user' %}<user>{{ m['content'] }}"
+    "{% elif m['loss'] is defined and not m['loss'] %}<agent>{{ m['content'] }}<end>"
+    "{% else %}<agent>{% generation %}{{ m['content'] }}<end>{% endgeneration %}{% endif %}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<agent>{% endif %}"
 )
 

@@ -74,6 +74,9 @@ class Config:
     dtype: str = option(
         "float32", "to compute in; weights stay float32", choices=("float32", "bfloat16")
     )
+    checkpointing: str = option(
+        "no", "if training computes layers twice, to save memory", choices=("no", "yes")
+    )
     recipes: str = option("", "folder of Minecraft's recipe files, for textcraft")
     save_every: float = option(300.0, "seconds between checkpoints of a training", least=0)
     out: str = option("runs/tiny", "folder for all the run leaves: new, or its own to go on in")

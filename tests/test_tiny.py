@@ -3,12 +3,14 @@
 import random
 import re
 
+import against_trl
 import pytest
 import torch
 from doubles import tiny_actor
 from families import WORDS
 
-from agent_r import JUDGE_ANSWER, parse_action, parse_verdict
+import train
+from agent_r import JUDGE_ANSWER, Actor, parse_action, parse_verdict
 from engine.tiny import TinyShape, tiny_model, word_tokenizer
 from envs import Lab
 
@@ -145,3 +147,66 @@ def test_the_word_tokenizer_gives_back_all_that_is_said_in_the_lab():
 def test_the_word_tokenizer_gives_back_a_verdict(verdict):
     answer = JUDGE_ANSWER.format(verdict=verdict)
     assert parse_verdict(WORDS.decode(WORDS(answer)["input_ids"])) == verdict
+
+
+# --- its data in another trainer
+
+
+def small_run():
+    """The folder's tokenizer and two hundred dialogues of the lab, some turns of them learned."""
+    rng = random.Random(3)
+    records = []
+    for task in Lab().tasks("train")[:200]:
+        texts, _ = random_episode(task, rng)
+        messages = [{"role": "user", "content": f"{texts[0]}\n{texts[1]}"}]
+        for place in range(2, len(texts), 3):
+            said = rng.choice(texts[place : place + 2])
+            messages.append({"role": "assistant", "content": said, "loss": rng.random() < 0.5})
+            messages.append({"role": "user", "content": texts[place + 2]})
+        messages = messages[:-1]
+        messages[-1]["loss"] = True  # a dialogue of which nothing is learned is none
+        records.append({"messages": messages, "kind": "good", "task": task})
+    return records
+
+
+def test_the_template_marks_what_is_learned_token_for_token():
+    actor = tiny_actor()
+    for record in small_run():
+        found = actor.tokenizer.apply_chat_template(
+            record["messages"], return_dict=True, return_assistant_tokens_mask=True
+        )
+        ids, labels = actor.format.encode(record["messages"])
+        assert found["input_ids"] == ids
+        assert found["assistant_masks"] == [int(label != -100) for label in labels]
+
+
+def test_without_a_loss_every_turn_of_the_assistant_is_learned():
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    options = {"return_dict": True, "return_assistant_tokens_mask": True}
+    found = tiny_actor().tokenizer.apply_chat_template(messages, **options)
+    assert found["assistant_masks"] == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.skipif(not against_trl.is_here(), reason=against_trl.MISSING)
+def test_trl_makes_the_same_labels_and_the_same_loss():
+    actor = tiny_actor()
+    records = small_run()
+    encoded = [train.encode(actor, record["messages"]) for record in records]
+    ours = [(example.ids, example.labels) for example in encoded]
+    assert against_trl.labels_of(actor, records) == ours
+    assert against_trl.differing_loss(actor, encoded[:8], train.imitation) < 1e-5
+
+
+def test_a_checkpoint_with_the_template_of_before_acts_and_learns_as_it_did():
+    plain = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% else %}"
+        "<agent>{{ m['content'] }}<end>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<agent>{% endif %}"
+    )
+    actor = tiny_actor()
+    before = tiny_actor().tokenizer
+    before.chat_template = plain
+    old = Actor(actor.model, before)
+    messages = small_run()[0]["messages"]
+    assert old.format.encode(messages) == actor.format.encode(messages)
+    assert old.speaker.unspoken == actor.speaker.unspoken
