@@ -92,6 +92,11 @@ class Pair:
         """How many steps the bad leaf shares with the first of the good ones."""
         return shared_steps(self.bad, self.goods[0])
 
+    @functools.cached_property
+    def failure(self) -> Trajectory:
+        """The bad leaf's trajectory, which keeps what the judge answers about it."""
+        return self.tree.trajectory(self.bad)
+
 
 @dataclass
 class Example:
@@ -193,6 +198,7 @@ class Question:
 
     step: int
     ids: list[int]
+    answer: str | None = None  # None until it is asked
 
 
 def transition_point(verdicts: Sequence[str]) -> int | None:
@@ -211,16 +217,17 @@ def find_first_errors(
 ) -> list[int | None]:
     """Return for each trajectory t', the first step from `starts[i]` on that the actor calls Bad.
 
-    It is None where there is no such step.  Answers are greedy; revision turns are passed over;
-    steps that no longer fit the actor's context are not judged.
+    It is None where there is no such step.  Answers are greedy, and each trajectory keeps its own;
+    revision turns are passed over; steps that no longer fit the actor's context are not judged.
     """
     errors: list[int | None] = []
     batches = range(0, len(trajectories), batch_size)
     for first in tqdm(batches, desc="judging", leave=False, disable=None):
-        questions = []
-        for index in range(first, min(first + batch_size, len(trajectories))):
-            questions.append(ask(actor, trajectories[index], starts[index]))
+        chosen = range(first, min(first + batch_size, len(trajectories)))
+        questions = [ask(actor, trajectories[index], starts[index]) for index in chosen]
         errors += judge(actor, questions)
+        for index, asked in zip(chosen, questions, strict=True):
+            trajectories[index].answers = {q.step: q.answer for q in asked if q.answer is not None}
     return errors
 
 
@@ -257,6 +264,7 @@ def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> list[int | No
         for place, reply in enumerate(dialogues.replies(limit=actor.judge_tokens)):
             index = live[place]
             verdict = parse_verdict(reply)
+            questions_of[index][len(verdicts[index])].answer = reply
             verdicts[index].append(verdict)
             if verdict != BAD and len(verdicts[index]) < len(questions_of[index]):
                 staying.append(place)
@@ -285,7 +293,7 @@ def errors_by_critic(
     The actor judges.  To compare with: the last step (Direct-Revision, Table 2), any step, or the
     truth.  It is None where the critic finds no error.
     """
-    bads = [pair.tree.trajectory(pair.bad) for pair in pairs]
+    bads = [pair.failure for pair in pairs]
     starts = [pair.shared for pair in pairs]
     if critic == "actor":
         return find_first_errors(actor, bads, starts, rollouts)
@@ -324,7 +332,7 @@ def splice(
         raise ValueError(f"the first error, step {error}, must lie between {shared} and {last}")
     context = [replace(step, learned=False) for step in bad.steps[: error + 1]]
     turn = revision_turn(thought, context[-1].score)
-    return replace(bad, steps=[*context, turn, *good.steps[shared - back :]])
+    return replace(bad, steps=[*context, turn, *good.steps[shared - back :]], answers={})
 
 
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
@@ -383,11 +391,15 @@ def shared_replies(bad: Trajectory, good: Trajectory) -> int:
 
 @dataclass
 class Judged:
-    """A bad trajectory as the critic was asked about it: from a step on, and what it answered."""
+    """A bad trajectory as the critic was asked about it, its answer, and what was made of it."""
 
     trajectory: Trajectory
     start: int
     error: int | None
+    pair: Pair | None = None
+    goods: Sequence[Trajectory] = ()  # what it was spliced with, in the order in which it was tried
+    thought: str = ""  # of the revision turn
+    revision: Trajectory | None = None  # None where the pair was dropped
 
 
 @dataclass
@@ -399,7 +411,7 @@ class Revisions:
     executable: list[bool] = field(default_factory=list)  # whether a splice as written can be done
     without_error: int = 0  # pairs dropped, as the critic found nothing wrong
     not_executable: int = 0  # pairs dropped, as the world carries none of their splices out
-    judged: list[Judged] = field(default_factory=list)  # for the measuring
+    judged: list[Judged] = field(default_factory=list)  # every pair, to be measured and kept
 
     def figures(self) -> dict[str, Any]:
         """Return revision length (Figure 5), executable share, and what was kept and dropped."""
@@ -431,8 +443,9 @@ def criticise(
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
     for pair, error in zip(pairs, errors, strict=True):
-        bad = pair.tree.trajectory(pair.bad)
-        revisions.judged.append(Judged(bad, pair.shared, error))
+        bad = pair.failure
+        judged = Judged(bad, pair.shared, error, pair)
+        revisions.judged.append(judged)
         if error is None:
             revisions.without_error += 1
             continue
@@ -446,11 +459,13 @@ def criticise(
             # Every other time a revision made before stands in for the good trajectory: an agent
             # that errs twice and revises twice.
             chained = earlier[::-1] if rng.random() < 0.5 else []
-            revision = verified_splice(world, bad, [*chained, *goods], error, thought)
+            goods = [*chained, *goods]
+            revision = verified_splice(world, bad, goods, error, thought)
+        judged.goods, judged.thought = goods, thought
         if revision is None:
             revisions.not_executable += 1
             continue
-        revision = learnable(revision, settings)
+        revision = judged.revision = learnable(revision, settings)
         earlier.append(revision)
         revisions.lengths.append(error + 1 - pair.shared)
         revisions.examples.append(Example("revision", revision, error=error))

@@ -62,7 +62,8 @@ from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
 from general.lessons import can_teach, demonstration, lessons
 from mcts import SearchSettings, Tree
-from records.trees import to_record
+from records import episodes, origin, verdicts
+from records.trees import to_line
 from settings.config import Config, check, derive
 from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
@@ -313,11 +314,12 @@ def fine_tune(
     lr: float,
     objective: Callable[..., tuple[torch.Tensor, int]] = imitation,
     label: str = "training",
+    report: list[Row] | None = None,
 ) -> int:
     """Fine-tune all weights with AdamW on the mean of an objective over each batch.
 
     The learning rate rises to `lr` over a twentieth of the steps, then falls linearly to a
-    twentieth of it.  Returns the number of tokens processed.
+    twentieth of it.  Returns the number of tokens processed; `report` gets a line for each step.
     """
     model = actor.model.train()
     if model.num_parameters() > 1e9:
@@ -334,10 +336,12 @@ def fine_tune(
     tokens = 0
     for batch in tqdm(batches, total=steps, desc=label, leave=False, disable=None):
         count = 0  # of learned tokens, or of pairs
+        total = torch.zeros((), device=actor.device)
         for micro_batch in batch:
             with actor.precision.training(model):
                 loss, learned = objective(actor, micro_batch)
             loss.backward()
+            total += loss.detach()
             count += learned
             tokens += sum(example.length for example in micro_batch)
         for parameter in model.parameters():
@@ -346,6 +350,9 @@ def fine_tune(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if report is not None:
+            step = {"step": len(report) + 1, "loss": float(total) / max(1, count), "learned": count}
+            report.append({**step, "lr": schedule.get_last_lr()[0], "tokens": tokens})
         schedule.step()
     model.eval()
     return tokens
@@ -508,6 +515,7 @@ class Run:
         self.trajectories: list[Trajectory] = []  # of the last evaluation
         self.out.mkdir(parents=True, exist_ok=True)
         folder.write_lines(self.out / "config.json", [asdict(config)])
+        folder.write_lines(self.out / "run.json", [origin.of_process()])
         settings = [f"{name}={value}" for name, value in asdict(config).items()]
         print(" ".join(settings), flush=True)
         if config.model:
@@ -548,9 +556,8 @@ class Run:
                 config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
             )
             trees[name] = mcts.search(self.actor, make, tasks, settings, sampling)
-        every_tree = [tree for world_trees in trees.values() for tree in world_trees]
-        path = self.iteration_folder(iteration) / "trees.jsonl"
-        folder.write_lines(path, map(to_record, every_tree))
+        lines = (to_line(tree, name) for name in trees for tree in trees[name])
+        folder.write_lines(self.iteration_folder(iteration) / "trees.jsonl", lines)
         return trees
 
     def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> dict[str, list[Any]]:
@@ -570,13 +577,16 @@ class Run:
                 record = example.record(iteration)
                 records.append(record)
                 tokens = encode_record(self.actor, record)
-                if tokens is None:
-                    counts["dropped_too_long"] += 1
-                elif not tokens.learned:
-                    counts["dropped_nothing_learned"] += 1
-                else:
+                if tokens and tokens.learned:
                     encoded[example.kind].append(tokens)
-        folder.write_lines(self.iteration_folder(iteration) / "data.jsonl", records)
+                else:
+                    record["dropped"] = "too_long" if tokens is None else "nothing_learned"
+                    counts["dropped_" + record["dropped"]] += 1
+        path = self.iteration_folder(iteration)
+        folder.write_lines(path / "data.jsonl", records)
+        folder.write_lines(
+            path / "verdicts.jsonl", verdicts.to_records(trees, self.judged, records)
+        )
         return encoded
 
     def make_examples(
@@ -637,6 +647,7 @@ class Run:
         self.tokens = 0
         self.learned = Counter()
         if batches:
+            losses: list[Row] = []
             self.tokens = fine_tune(
                 self.actor,
                 iter(batches),
@@ -644,7 +655,9 @@ class Run:
                 lr=self.config.dpo_lr,
                 objective=functools.partial(preference, dpo_beta=self.config.dpo_beta),
                 label=f"training, iteration {iteration}",
+                report=losses,
             )
+            folder.write_lines(self.iteration_folder(iteration) / "losses.jsonl", losses)
 
     def train_on(self, sources: Sequence[Source], iteration: int) -> None:
         """Train on a mix from the present weights, in iteration 0 for the warm-up."""
@@ -655,6 +668,7 @@ class Run:
         self.learned = mix.learned
         if not mix.sources or not steps:
             return
+        losses: list[Row] = []
         seed = derive(config, iteration, "dropout").getrandbits(32)
         torch.manual_seed(seed)  # dropout knows no other generator
         self.tokens = fine_tune(
@@ -663,7 +677,9 @@ class Run:
             steps=steps,
             lr=config.lr if iteration else config.warmup_lr,
             label=f"training, iteration {iteration}",
+            report=losses,
         )
+        folder.write_lines(self.iteration_folder(iteration) / "losses.jsonl", losses)
 
     def evaluate(self, iteration: int) -> None:
         """Play the held-out tasks; write rows, episodes and the checkpoint, and print the table."""
@@ -675,14 +691,13 @@ class Run:
             seconds = round(time.perf_counter() - self.started_at, 1)
             spent = {"trained_tokens": self.tokens, "seconds": seconds, "eta": self.config.eta}
             spent.update(learned_shares(self.learned, LEARNED))
-            judged = self.judged.get(exam.name, [])
+            judged = self.judged.pop(exam.name, [])
             exact = critique.exact_as_used(judged, exam.make)
             in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
             data_figures = {**self.data_figures[exam.name], **in_use}
             rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})
-            for played in self.trajectories:
-                result = {"task": played.task, "score": played.score, "steps": len(played.steps)}
-                self.episodes.append({**of_run, **of_exam, **result})
+            for line in episodes.to_records(self.trajectories, len(self.exams)):
+                self.episodes.append({**of_run, **of_exam, **line})
         if len(rows) > 1:
             rows.append(average(rows, ALIKE))
         self.rows += rows
