@@ -34,7 +34,10 @@ from transformers import AutoTokenizer
 from agent_r import BAD, ChatFormat
 from engine import UserError, command_line
 from envs import World, first_error, make_world
+from extras import listing
+from mcts import SearchSettings
 from records.reading import Iteration, Record, RunFolder, read_run
+from records.trees import selections
 
 PROGRAM = "python -m extras.view"
 TEMPLATE = Path(__file__).with_name("view.html")
@@ -60,18 +63,24 @@ def page_of(run: RunFolder) -> Page:
     for iteration in tqdm(run.iterations, desc="reading", leave=False, disable=None):
         iterations.append(add_iteration(page, run, iteration, truth, tokens))
     episodes = add_episodes(page, run, truth)
+    notes = [*warnings(run, iterations), *tokens.notes, *truth.notes]
     page.head = {
         "name": run.path.resolve().name,
         "config": run.config,
-        "origin": run.origin,
-        "rows": run.rows,
-        "worlds": run.worlds,
-        "iterations": iterations,
-        "episodes": episodes,
+        "overview": listing.overview(run, iterations, episodes),
+        "warnings": sorted(notes, key=lambda note: not note["grave"]),
+        "paper": listing.PAPER,
+        "lists": listing.lists_of(run, iterations, episodes),
+        "c_uct": c_uct(run),
         "pieces": tokens.pieces,
-        "warnings": [*warnings(run, iterations), *tokens.notes, *truth.notes],
     }
     return page
+
+
+def c_uct(run: RunFolder) -> float:
+    """Return the exploration constant of the run's searches."""
+    value = run.config.get("c_uct")
+    return value if isinstance(value, int | float) else SearchSettings.c_uct
 
 
 # --- an iteration
@@ -87,10 +96,6 @@ def add_iteration(
         pairs = pairs_of_data(iteration)
     worlds = world_of_trees(run, iteration)
     encoded = [tokens.example(record) for record in iteration.data]
-    page.lists[f"trees/{number}"] = iteration.trees
-    page.lists[f"pairs/{number}"] = pairs
-    page.lists[f"data/{number}"] = iteration.data
-    page.lists[f"tokens/{number}"] = [example.kept for example in encoded]
     pair_rows = [pair_row(pair, iteration, truth, run) for pair in pairs]
     pair_of_data = {pair["made"]: place for place, pair in enumerate(pairs, 1) if pair.get("made")}
     of_tree = defaultdict(list)
@@ -99,11 +104,25 @@ def add_iteration(
     trees = []
     for place, (tree, world) in enumerate(zip(iteration.trees, worlds, strict=True), 1):
         trees.append({**tree_row(tree), "env": world, "pairs": of_tree[place]})
+    tree_of_task = {tree["task"]: place for place, tree in enumerate(trees, 1)}
     data = []
     for place, (record, example) in enumerate(zip(iteration.data, encoded, strict=True), 1):
         pair = pair_of_data.get(place)
         env = pair_rows[pair - 1]["env"] if pair else world_of_task(record, trees, run)
-        data.append({**data_row(record), **example.counts, "env": env, "pair": pair})
+        row = {**data_row(record), **example.counts, "env": env, "pair": pair}
+        row["tree"] = pairs[pair - 1].get("tree") if pair else tree_of_task.get(record["task"])
+        data.append(row)
+        row["facts"] = listing.example_facts(row, str(number))
+    for pair, row in zip(pairs, pair_rows, strict=True):
+        row["facts"] = listing.pair_facts(pair, row, row.pop("actions"), str(number))
+        row["became"] = listing.became(row)
+    for tree, row in zip(iteration.trees, trees, strict=True):
+        row["selected"] = selections(tree, c_uct(run))
+    told = [[iteration.trees, trees], [pairs, pair_rows], [iteration.data, data]]
+    for name, (records, rows) in zip(("trees", "revisions", "examples"), told, strict=True):
+        both = zip(records, rows, strict=True)
+        page.lists[f"{name}/{number}"] = [{**record, "row": row} for record, row in both]
+    page.lists[f"tokens/{number}"] = [example.kept for example in encoded]
     return {
         "number": number,
         "finished": iteration.finished,
@@ -170,6 +189,7 @@ def pair_row(pair: Record, iteration: Iteration, truth: Truth, run: RunFolder) -
         row["dropped"] = iteration.data[row["made"] - 1].get("dropped")
     row["length"] = None
     row["truth"] = row["judge"] = None  # "judge": how its answer stands to the truth
+    row["actions"] = []
     if pair.get("tree"):
         nodes = iteration.trees[pair["tree"] - 1]["nodes"]
         steps = steps_to(nodes, pair["bad"])
@@ -181,6 +201,7 @@ def pair_row(pair: Record, iteration: Iteration, truth: Truth, run: RunFolder) -
         known, row["truth"] = truth.first_error(row["env"], pair["task"], actions, pair["start"])
         if known:
             row["judge"] = compared(pair["error"], row["truth"])
+        row["actions"] = actions
         blamed = row["truth"] if row["judge"] == "missed" else pair["error"]
         if blamed is not None and blamed < len(actions):
             row["verb"] = actions[blamed].partition(" ")[0][:40] or "no action"
@@ -246,7 +267,7 @@ def add_episodes(page: Page, run: RunFolder, truth: Truth) -> list[Record]:
             kept.setdefault(key, {})[str(episode["iteration"])] = played
         row["kept"] = key in kept
         row["played"][str(episode["iteration"])] = figures
-    page.lists["episodes"] = [kept.get(key) for key in rows]
+    page.lists["episodes"] = [{"row": row, "kept": kept.get(key)} for key, row in rows.items()]
     return list(rows.values())
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agent_r import Step
-from mcts import Node, Tree
+from mcts import Node, Tree, backpropagate, finish, select
 
 # What a node or a step is without being told; a file leaves it out, which makes a third of it.
 NODE = {"visits": 0, "value_sum": 0.0, "done": False, "expanded": False, "finished": False}
@@ -100,6 +100,42 @@ def from_record(record: dict[str, Any]) -> Tree:
     ends = [nodes[index] for index in record["ends"] or ()]
     of_search = {"lost": record["lost"], "beginnings": record["beginnings"], "ends": ends}
     return Tree(**opening, root=nodes[0], **of_search)
+
+
+def selections(record: dict[str, Any], c_uct: float) -> list[int] | None:
+    """Return the node that each simulation of a tree's record selected, by `mcts.select` itself.
+
+    The search is gone through again, from the leaves at which its simulations ended.  An expansion
+    that brought nothing new ended at none; it shows in what is selected next.  It is None where the
+    leaves were not kept, or are not those of a search with this `c_uct`.
+    """
+    if record["ends"] is None:
+        return None
+    tree = from_record(record)
+    place = places(tree)
+    expanded = {node for node in tree.root.walk() if node.expanded}
+    for node in tree.root.walk():
+        node.visits = 0
+        node.value_sum = 0.0
+        node.done = node.expanded = node.finished = False
+    chosen = []
+    for leaf in tree.ends:
+        way = {tree.root, *leaf.path()}
+        node = None
+        while not tree.root.finished:
+            node = select(tree.root, c_uct)
+            if node in way or node not in expanded:
+                break
+            node.expanded = True
+            finish(node)
+        if node not in way or tree.root.finished:
+            return None
+        chosen.append(place[id(node)])
+        node.expanded = node in expanded
+        leaf.done = True
+        finish(leaf)
+        backpropagate(leaf, leaf.step.score if leaf.step else 0.0)
+    return chosen
 
 
 def step_record(step: Step) -> dict[str, Any]:
