@@ -237,7 +237,7 @@ def pair_facts(pair: Record, row: Record, actions: Sequence[str], place: str) ->
         facts.append(["went back", "one step before the shared node, as it has to be walked"])
     if row["chained"]:
         lead = [f"the revision of pair {row['chained']}", f"revision/{place}/{row['chained']}"]
-        facts.append(["chained", "the good side is an earlier revision:", lead])
+        facts.append(["chained", "the good side is an earlier revision", lead])
     return facts
 
 
