@@ -86,6 +86,7 @@ class Tree:
     beginnings: int = 1  # how often the tree was begun, as it was lost
     told: str = ""  # what stands before the task: see `Trajectory`
     ends: list[Node] = field(default_factory=list)  # the leaf of each simulation, in their order
+    selected: list[Node] = field(default_factory=list)  # and the node from which it was played
 
     def leaves(self) -> list[Node]:
         """Return the nodes at which an episode ended, in order of sampling."""
@@ -264,6 +265,7 @@ def grow_trees(
                 for tree, leaf, episode in zip(batch, leaves, episodes, strict=True):
                     tree.lost = episode.lost
                     if episode.done and not episode.lost:
+                        tree.selected.append(leaf)
                         tree.ends.append(graft(leaf, episode))
                         backpropagate(tree.ends[-1], episode.trajectory.score)
                         bar.update()

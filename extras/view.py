@@ -37,7 +37,6 @@ from envs import World, first_error, make_world
 from extras import listing
 from mcts import SearchSettings
 from records.reading import Iteration, Record, RunFolder, read_run
-from records.trees import selections
 
 PROGRAM = "python -m extras.view"
 TEMPLATE = Path(__file__).with_name("view.html")
@@ -116,8 +115,6 @@ def add_iteration(
     for pair, row in zip(pairs, pair_rows, strict=True):
         row["facts"] = listing.pair_facts(pair, row, row.pop("actions"), str(number))
         row["became"] = listing.became(row)
-    for tree, row in zip(iteration.trees, trees, strict=True):
-        row["selected"] = selections(tree, c_uct(run))
     told = [[iteration.trees, trees], [pairs, pair_rows], [iteration.data, data]]
     for name, (records, rows) in zip(("trees", "revisions", "examples"), told, strict=True):
         both = zip(records, rows, strict=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import UserError
-from records.trees import whole
+from records.trees import SIMULATIONS, whole
 
 Record = dict[str, Any]
 Shape = dict[str, Any]  # field -> its type, or several
@@ -209,7 +209,21 @@ def check_tree(record: Record) -> None:
     if not record["nodes"]:
         raise FaultError("has no nodes")
     if record["ends"] is not None:
-        check_indexes(record["ends"], len(record["nodes"]), "ends")
+        for name in SIMULATIONS:
+            check_indexes(record[name], len(record["nodes"]), name)
+        check_simulations(record)
+
+
+def check_simulations(record: Record) -> None:
+    """Raise `FaultError` unless each simulation ended at or below the node that it selected."""
+    nodes = record["nodes"]
+    if len(record["selected"]) != len(record["ends"]):
+        raise FaultError("has not as many selected nodes as ends")
+    for selected, end in zip(record["selected"], record["ends"], strict=True):
+        while end is not None and end != selected:
+            end = nodes[end]["parent"]
+        if end is None:
+            raise FaultError("has a simulation that ended elsewhere than below what it selected")
 
 
 def check_indexes(indexes: Any, count: int, name: str) -> None:

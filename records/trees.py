@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from agent_r import Step
-from mcts import Node, Tree, backpropagate, finish, select
+from mcts import Node, Tree
 
 # What a node or a step is without being told; a file leaves it out, which makes a third of it.
 NODE = {"visits": 0, "value_sum": 0.0, "done": False, "expanded": False, "finished": False}
+SIMULATIONS = ("selected", "ends")  # for each simulation a node
 STEP = {"observation": "", "score": 0.0, "effect": ""}
 
 
@@ -40,9 +41,10 @@ def to_record(tree: Tree) -> dict[str, Any]:
         "instruction": tree.instruction,
         "observation": tree.observation,
     }
-    of_search = {"beginnings": tree.beginnings, "lost": tree.lost}
-    ends = [place[id(leaf)] for leaf in tree.ends]
-    return {**opening, **of_search, "nodes": nodes, "ends": ends}
+    of_search: dict[str, Any] = {"beginnings": tree.beginnings, "lost": tree.lost}
+    for name in SIMULATIONS:
+        of_search[name] = [place[id(node)] for node in getattr(tree, name)]
+    return {**opening, **of_search, "nodes": nodes}
 
 
 def to_line(tree: Tree, env: str) -> dict[str, Any]:
@@ -67,14 +69,15 @@ def brief(fields: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 def whole(record: dict[str, Any]) -> dict[str, Any]:
     """Return a line of `trees.jsonl` as `to_record` made it, with everything left out back again.
 
-    Lines of earlier commits lack some fields too: `ends` is None where simulations were not kept.
+    Lines of earlier commits lack some fields too: `ends` and `selected` are None
+    where simulations were not kept.
     """
     nodes = []
     for fields in record["nodes"]:
         step = STEP | fields["step"] if fields["step"] else None
         nodes.append({**NODE, **fields, "step": step})
-    opening = {"told": "", "beginnings": 1, "lost": False, "ends": None}
-    return {**opening, **record, "nodes": nodes}
+    absent = {"told": "", "beginnings": 1, "lost": False, **dict.fromkeys(SIMULATIONS)}
+    return {**absent, **record, "nodes": nodes}
 
 
 def from_record(record: dict[str, Any]) -> Tree:
@@ -97,45 +100,10 @@ def from_record(record: dict[str, Any]) -> Tree:
             parent.children[step.reply] = node
         nodes.append(node)
     opening = {key: record[key] for key in ("task", "instruction", "observation", "told")}
-    ends = [nodes[index] for index in record["ends"] or ()]
-    of_search = {"lost": record["lost"], "beginnings": record["beginnings"], "ends": ends}
+    of_search = {key: record[key] for key in ("lost", "beginnings")}
+    for name in SIMULATIONS:
+        of_search[name] = [nodes[index] for index in record[name] or ()]
     return Tree(**opening, root=nodes[0], **of_search)
-
-
-def selections(record: dict[str, Any], c_uct: float) -> list[int] | None:
-    """Return the node that each simulation of a tree's record selected, by `mcts.select` itself.
-
-    The search is gone through again, from the leaves at which its simulations ended.  An expansion
-    that brought nothing new ended at none; it shows in what is selected next.  It is None where the
-    leaves were not kept, or are not those of a search with this `c_uct`.
-    """
-    if record["ends"] is None:
-        return None
-    tree = from_record(record)
-    place = places(tree)
-    expanded = {node for node in tree.root.walk() if node.expanded}
-    for node in tree.root.walk():
-        node.visits = 0
-        node.value_sum = 0.0
-        node.done = node.expanded = node.finished = False
-    chosen = []
-    for leaf in tree.ends:
-        way = {tree.root, *leaf.path()}
-        node = None
-        while not tree.root.finished:
-            node = select(tree.root, c_uct)
-            if node in way or node not in expanded:
-                break
-            node.expanded = True
-            finish(node)
-        if node not in way or tree.root.finished:
-            return None
-        chosen.append(place[id(node)])
-        node.expanded = node in expanded
-        leaf.done = True
-        finish(leaf)
-        backpropagate(leaf, leaf.step.score if leaf.step else 0.0)
-    return chosen
 
 
 def step_record(step: Step) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import pytest
 from doubles import ScriptedActor, episode, first_bad, lab_player, tiny_actor
 from test_mcts import grow_trees
 
+import mcts
 from agent_r import REVISE, REVISE_ANSWER, Step, Trajectory, parse_verdict
 from critique import CRITICS, CritiqueSettings, Example, criticise, splice
 from envs import Lab
-from mcts import backpropagate
+from mcts import backpropagate, select
 from records import episodes, origin, verdicts
 from records.trees import from_record, to_line, to_record, whole
 
@@ -46,6 +47,7 @@ def test_a_tree_that_is_read_back_is_the_tree_that_was_written(kind, write):
             assert tree.trajectory(leaf) == again.trajectory(other)
         same = dict(pairs)
         assert [same[leaf] for leaf in tree.ends] == again.ends
+        assert [same[node] for node in tree.selected] == again.selected
 
 
 def test_a_line_of_a_file_is_shorter_and_whole_again_when_it_is_read(trees):
@@ -57,7 +59,7 @@ def test_a_line_of_a_file_is_shorter_and_whole_again_when_it_is_read(trees):
 
 def test_a_line_of_an_earlier_commit_is_read_as_what_it_can_tell(trees):
     record = to_record(trees[0])
-    for key in ("told", "beginnings", "lost", "ends"):
+    for key in ("told", "beginnings", "lost", "ends", "selected"):
         del record[key]
     for node in record["nodes"]:
         del node["finished"]
@@ -73,10 +75,28 @@ def test_the_ends_of_the_simulations_count_up_to_the_tree(trees):
         stored = [(node.visits, node.value_sum) for node in tree.root.walk()]
         for node in tree.root.walk():
             node.visits = node.value_sum = 0
-        for leaf in tree.ends:
+        for node, leaf in zip(tree.selected, tree.ends, strict=True):
             assert leaf.done
+            assert node in [tree.root, *leaf.path()]
+            assert node.expanded or node.done or node is leaf
             backpropagate(leaf, leaf.step.score)
         assert [(node.visits, node.value_sum) for node in tree.root.walk()] == stored
+
+
+def test_what_a_simulation_selected_is_what_select_said(monkeypatch):
+    chosen = []
+
+    def note(root, c_uct):
+        chosen.append(select(root, c_uct))
+        return chosen[-1]
+
+    monkeypatch.setattr(mcts, "select", note)
+    (task,) = Lab().tasks("train")[:1]
+    settings = {"simulations": 12, "branch": 3, "tasks": [task], "make_world": Lab}
+    (tree,) = grow_trees(lab_player, **settings)
+    asked = iter(chosen)  # some led to nothing new, and were no simulations
+    assert all(node in asked for node in tree.selected)
+    assert len(tree.selected) == len(tree.ends) == 12
 
 
 # --- verdicts
