@@ -88,6 +88,7 @@ class Trajectory:
     observation: str
     steps: list[Step] = field(default_factory=list)
     told: str = ""  # what stands before all this, for a model that was brought: engine/manual.py
+    answers: dict[int, str] = field(default_factory=dict, compare=False)  # of the judge, by step
 
     @property
     def score(self) -> float:

@@ -91,6 +91,11 @@ class Pair:
         """How many steps the bad leaf shares with the first of the good ones."""
         return shared_steps(self.bad, self.goods[0])
 
+    @functools.cached_property
+    def failure(self) -> Trajectory:
+        """The bad leaf's trajectory, which keeps what the judge answers about it."""
+        return self.tree.trajectory(self.bad)
+
 
 @dataclass
 class Example:
@@ -192,6 +197,16 @@ class Question:
 
     step: int
     ids: list[int]
+    answer: str | None = None  # None until it is asked
+
+
+def answers_to(questions: Sequence[Question]) -> dict[int, str]:
+    """Return the answers of one dialogue by step, as far as it was asked."""
+    return {one.step: one.answer for one in questions if one.answer is not None}
+
+
+# How the answers are kept while there are more to come: arguments of `in_pieces`.
+ANSWERS = {"label": "judging", "write": lambda answers: list(answers.items()), "read": dict}
 
 
 def transition_point(verdicts: Sequence[str]) -> int | None:
@@ -210,15 +225,22 @@ def find_first_errors(
 ) -> list[int | None]:
     """Return for each trajectory t', the first step from `starts[i]` on that the actor calls Bad.
 
-    It is None where there is no such step.  Answers are greedy; revision turns are passed over;
-    steps that no longer fit the actor's context are not judged.
+    It is None where there is no such step.  Answers are greedy, and each trajectory keeps its own;
+    revision turns are passed over; steps that no longer fit the actor's context are not judged.
     """
 
-    def judge_some(indexes: Sequence[int]) -> list[int | None]:
+    def judge_some(indexes: Sequence[int]) -> list[dict[int, str]]:
         questions = [ask(actor, trajectories[index], starts[index]) for index in indexes]
-        return judge(actor, questions)
+        judge(actor, questions)
+        return [answers_to(asked) for asked in questions]
 
-    return in_pieces(judge_some, range(len(trajectories)), batch_size, label="judging")
+    every = range(len(trajectories))
+    errors = []
+    for index, answers in enumerate(in_pieces(judge_some, every, batch_size, **ANSWERS)):
+        trajectories[index].answers = answers
+        point = transition_point([parse_verdict(answer) for answer in answers.values()])
+        errors.append(None if point is None else list(answers)[point])
+    return errors
 
 
 def ask(actor: Actor, trajectory: Trajectory, start: int) -> list[Question]:
@@ -254,6 +276,7 @@ def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> list[int | No
         for place, reply in enumerate(dialogues.replies(limit=actor.judge_tokens)):
             index = live[place]
             verdict = parse_verdict(reply)
+            questions_of[index][len(verdicts[index])].answer = reply
             verdicts[index].append(verdict)
             if verdict != BAD and len(verdicts[index]) < len(questions_of[index]):
                 staying.append(place)
@@ -282,7 +305,7 @@ def errors_by_critic(
     The actor judges.  To compare with: the last step (Direct-Revision, Table 2), any step, or the
     truth.  It is None where the critic finds no error.
     """
-    bads = [pair.tree.trajectory(pair.bad) for pair in pairs]
+    bads = [pair.failure for pair in pairs]
     starts = [pair.shared for pair in pairs]
     if critic == "actor":
         return find_first_errors(actor, bads, starts, rollouts)
@@ -321,7 +344,7 @@ def splice(
         raise ValueError(f"the first error, step {error}, must lie between {shared} and {last}")
     context = [replace(step, learned=False) for step in bad.steps[: error + 1]]
     turn = revision_turn(thought, context[-1].score)
-    return replace(bad, steps=[*context, turn, *good.steps[shared - back :]])
+    return replace(bad, steps=[*context, turn, *good.steps[shared - back :]], answers={})
 
 
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
@@ -380,11 +403,15 @@ def shared_replies(bad: Trajectory, good: Trajectory) -> int:
 
 @dataclass
 class Judged:
-    """A bad trajectory as the critic was asked about it: from a step on, and what it answered."""
+    """A bad trajectory as the critic was asked about it, its answer, and what was made of it."""
 
     trajectory: Trajectory
     start: int
     error: int | None
+    pair: Pair | None = None
+    goods: Sequence[Trajectory] = ()  # what it was spliced with, in the order in which it was tried
+    thought: str = ""  # of the revision turn
+    revision: Trajectory | None = None  # None where the pair was dropped
 
 
 @dataclass
@@ -396,7 +423,7 @@ class Revisions:
     executable: list[bool] = field(default_factory=list)  # whether a splice as written can be done
     without_error: int = 0  # pairs dropped, as the critic found nothing wrong
     not_executable: int = 0  # pairs dropped, as the world carries none of their splices out
-    judged: list[Judged] = field(default_factory=list)  # for the measuring
+    judged: list[Judged] = field(default_factory=list)  # every pair, to be measured and kept
 
     def figures(self) -> dict[str, Any]:
         """Return revision length (Figure 5), executable share, and what was kept and dropped."""
@@ -428,8 +455,9 @@ def criticise(
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
     for pair, error in zip(pairs, errors, strict=True):
-        bad = pair.tree.trajectory(pair.bad)
-        revisions.judged.append(Judged(bad, pair.shared, error))
+        bad = pair.failure
+        judged = Judged(bad, pair.shared, error, pair)
+        revisions.judged.append(judged)
         if error is None:
             revisions.without_error += 1
             continue
@@ -443,11 +471,13 @@ def criticise(
             # Every other time a revision made before stands in for the good trajectory: an agent
             # that errs twice and revises twice.
             chained = earlier[::-1] if rng.random() < 0.5 else []
-            revision = verified_splice(world, bad, [*chained, *goods], error, thought)
+            goods = [*chained, *goods]
+            revision = verified_splice(world, bad, goods, error, thought)
+        judged.goods, judged.thought = goods, thought
         if revision is None:
             revisions.not_executable += 1
             continue
-        revision = learnable(revision, settings)
+        revision = judged.revision = learnable(revision, settings)
         earlier.append(revision)
         revisions.lengths.append(error + 1 - pair.shared)
         revisions.examples.append(Example("revision", revision, error=error))

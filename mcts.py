@@ -85,6 +85,8 @@ class Tree:
     lost: bool = False  # the world did not go to a node again as it went before
     beginnings: int = 1  # how often the tree was begun, as it was lost
     told: str = ""  # what stands before the task: see `Trajectory`
+    ends: list[Node] = field(default_factory=list)  # the leaf of each simulation, in their order
+    selected: list[Node] = field(default_factory=list)  # and the node from which it was played
 
     def leaves(self) -> list[Node]:
         """Return the nodes at which an episode ended, in order of sampling."""
@@ -263,7 +265,9 @@ def grow_trees(
                 for tree, leaf, episode in zip(batch, leaves, episodes, strict=True):
                     tree.lost = episode.lost
                     if episode.done and not episode.lost:
-                        backpropagate(graft(leaf, episode), episode.trajectory.score)
+                        tree.selected.append(leaf)
+                        tree.ends.append(graft(leaf, episode))
+                        backpropagate(tree.ends[-1], episode.trajectory.score)
                         bar.update()
                 going = [k for k, tree in enumerate(batch) if wants_more(tree, settings)]
                 batch = [batch[k] for k in going]

@@ -53,7 +53,7 @@ from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
 from general.lessons import can_teach, demonstration, lessons
 from mcts import SearchSettings, Tree
-from records import stages
+from records import episodes, stages
 from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
 from settings.command import Said, announce, claimed
 from settings.config import Config, check, derive
@@ -307,12 +307,13 @@ def fine_tune(
     lr: float,
     objective: Callable[..., tuple[torch.Tensor, int]] = imitation,
     label: str = "training",
+    report: list[Row] | None = None,
 ) -> int:
     """Fine-tune all weights with AdamW on the mean of an objective over each batch.
 
     The learning rate rises to `lr` over a twentieth of the steps, then falls linearly to a
-    twentieth of it.  Returns the number of tokens processed.  Raises `UserError` if the loss is no
-    longer finite.
+    twentieth of it.  Returns the number of tokens processed; `report` gets a line for each step.
+    Raises `UserError` if the loss is no longer finite.
     """
     model = actor.model.train()
     optimizer = torch.optim.AdamW(
@@ -323,7 +324,7 @@ def fine_tune(
     def rate(step: int) -> float:
         return min((step + 1) / rise, 1.0, 1.05 - step / steps)
 
-    progress = checkpoint.Progress(model, optimizer, label)
+    progress = checkpoint.Progress(model, optimizer, label, [] if report is None else report)
     bar = tqdm(batches, total=steps, desc=label, leave=False, disable=None)
     for step, batch in enumerate(bar):
         if step < progress.step:  # learned before the run was stopped
@@ -331,10 +332,12 @@ def fine_tune(
         optimizer.param_groups[0]["lr"] = lr * rate(step)
         tokens = 0
         count = 0  # of learned tokens, or of pairs
+        total = torch.zeros((), device=actor.device)
         for micro_batch in batch:
             with actor.precision.training(model):
                 loss, learned = objective(actor, micro_batch)
             loss.backward()
+            total += loss.detach()
             count += learned
             tokens += sum(example.length for example in micro_batch)
         for parameter in model.parameters():
@@ -343,6 +346,10 @@ def fine_tune(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if report is not None:
+            line = {"step": step + 1, "loss": float(total) / max(1, count), "learned": count}
+            now = {"lr": optimizer.param_groups[0]["lr"], "tokens": progress.tokens + tokens}
+            report.append({**line, **now})
         progress.passed(tokens, norm)
     progress.check()
     model.eval()
@@ -510,6 +517,7 @@ class Run:
         self.data_figures = dict.fromkeys(self.worlds, NO_DATA)  # of this iteration's examples
         self.tokens = 0  # trained in this iteration
         self.learned: Counter[str] = Counter()  # of them by the kind of their source
+        self.losses: list[Row] = []  # of each step of this training
         self.rows = kept.rows
         self.episodes = kept.episodes
         self.trajectories: list[Trajectory] = []  # of the last evaluation
@@ -559,7 +567,7 @@ class Run:
             some = [tasks[number] for number in numbers]
             return mcts.search(self.actor, self.worlds[name], some, settings, sampling)
 
-        return in_pieces(search_some, range(count), config.rollouts, **stages.TREES)
+        return in_pieces(search_some, range(count), config.rollouts, **stages.trees_of(name))
 
     def criticise(self, trees: dict[str, list[Tree]], iteration: int) -> dict[str, list[Any]]:
         """Phase I: make what the method learns of the trees; return it encoded, of all worlds."""
@@ -588,17 +596,18 @@ class Run:
                     records.append(record)
                     dropped = self.add_encoded(record, encoded)
                     if dropped:
-                        counts[dropped] += 1
-            stages.write_critique(path, records, self.data_figures, self.judged)
+                        record["dropped"] = dropped
+                        counts[f"dropped_{dropped}"] += 1
+            stages.write_critique(path, records, self.data_figures, trees, self.judged)
         return encoded
 
     def add_encoded(self, record: dict[str, Any], encoded: dict[str, list[Any]]) -> str:
         """Add a line of the dataset, encoded, to those of its kind; return why not, if so."""
         tokens = encode_record(self.actor, record)
         if tokens is None:
-            return "dropped_too_long"
+            return "too_long"
         if not tokens.learned:
-            return "dropped_nothing_learned"
+            return "nothing_learned"
         encoded[record["kind"]].append(tokens)
         return ""
 
@@ -661,6 +670,7 @@ class Run:
         batches = preference_batches(pairs, self.config.dpo_epochs, self.config.dpo_pairs, rng)
         self.tokens = 0
         self.learned = Counter()
+        self.losses = []
         torch.manual_seed(derive(self.config, iteration, "dropout").getrandbits(32))
         if batches:
             self.tokens = fine_tune(
@@ -670,6 +680,7 @@ class Run:
                 lr=self.config.dpo_lr,
                 objective=functools.partial(preference, dpo_beta=self.config.dpo_beta),
                 label=f"training, iteration {iteration}",
+                report=self.losses,
             )
 
     def train_on(self, sources: Sequence[Source], iteration: int) -> None:
@@ -681,6 +692,7 @@ class Run:
         mix = Mix(sources, derive(config, iteration, "batches"))
         self.tokens = 0
         self.learned = mix.learned
+        self.losses = []
         if not mix.sources or not steps:
             return
         seed = derive(config, iteration, "dropout").getrandbits(32)
@@ -691,6 +703,7 @@ class Run:
             steps=steps,
             lr=config.lr if iteration else config.warmup_lr,
             label=f"training, iteration {iteration}",
+            report=self.losses,
         )
 
     def keep_model(self, iteration: int) -> None:
@@ -701,7 +714,7 @@ class Run:
             return
         if self.tokens:
             check_numbers(self.actor.model, f"iteration {iteration}")
-        stages.write_training(path, self.tokens, self.learned)
+        stages.write_training(path, self.tokens, self.learned, self.losses)
         self.mark.taught = self.mark.taught or self.tokens > 0
         self.mark.put(self.actor.model.config)
         self.actor.save(path / "model")
@@ -728,10 +741,8 @@ class Run:
                 in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
                 data_figures = {**self.data_figures[exam.name], **in_use}
                 rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})
-                for played in self.trajectories:
-                    result = {"task": played.task, "score": played.score}
-                    result["steps"] = len(played.steps)
-                    self.episodes.append({**of_run, **of_exam, **result})
+                for line in episodes.to_records(self.trajectories, len(self.exams)):
+                    self.episodes.append({**of_run, **of_exam, **line})
             if len(rows) > 1:
                 rows.append(average(rows, ALIKE))
             self.rows += rows

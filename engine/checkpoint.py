@@ -69,11 +69,17 @@ LOOK = 32  # steps between two looks at the loss, since each waits for the devic
 class Progress:
     """How far a training is: the steps behind it and the tokens that they took."""
 
-    def __init__(self, model: Any, optimizer: torch.optim.Optimizer, label: str) -> None:
-        """Go on from the checkpoint of this very training, if there is one."""
+    def __init__(
+        self, model: Any, optimizer: torch.optim.Optimizer, label: str, report: list[Any]
+    ) -> None:
+        """Go on from the checkpoint of this very training, if there is one.
+
+        `report` holds what there is to say of each step so far.
+        """
         self.model = model
         self.optimizer = optimizer
         self.label = label
+        self.report = report
         self.step = 0
         self.tokens = 0
         self.place = _places[-1] if _places else None
@@ -115,6 +121,7 @@ class Progress:
             for name, value in values.items():
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
         state = {"label": self.label, "step": self.step, "tokens": self.tokens}
+        state["report"] = self.report
         with writing(self.place.path) as part, rust_errors(self.place.path):
             save_file(tensors, part, metadata={"state": json.dumps(state)})
         self.saved = time.monotonic()
@@ -135,6 +142,7 @@ class Progress:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})
         self.step = state["step"]
         self.tokens = state["tokens"]
+        self.report[:] = state["report"]
 
 
 def device_generator(model: Any) -> Any:

@@ -31,8 +31,9 @@ FILES = (
 OF_AN_ITERATION = (
     "trees.jsonl",
     "judging.jsonl",
-    "judged.jsonl",
     "data.jsonl",
+    "verdicts.jsonl",
+    "losses.jsonl",
     "critique.json",
     "training.json",
     "model.json",

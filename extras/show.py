@@ -2,11 +2,13 @@
 
     python -m extras.show play [WORLD] [TASK]     lists the worlds, or lets you play a task by hand
     python -m extras.show search [WORLD]          searches one task and prints the tree
+    python -m extras.show search RUN K N          prints the Nth tree of a run's iteration K
     python -m extras.show revision [WORLD]        prints a failure, its verdicts and its revision
+    python -m extras.show revision RUN K N        prints the Nth judged pair of a run's iteration K
     python -m extras.show watch CHECKPOINT        lets a trained agent play a test task
 
-WORLD is a name that `train.py --env` takes.  Only `watch` needs a model, such as the folder
-iteration-3/model of a run.
+WORLD is a name that `train.py --env` takes, RUN the folder that it was given with --out.  Only
+`watch` needs a model, such as the folder iteration-3/model of a run.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers.utils.logging import disable_progress_bar
@@ -29,7 +32,10 @@ from engine import UserError
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
 from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
+from extras.listing import WHY
 from mcts import SearchSettings, Tree
+from records.reading import Record, read_run
+from records.trees import from_record
 
 PROGRAM = "python -m extras.show"
 READY = ("lab", "shop", "craft")  # worlds that need nothing else, and know right from wrong
@@ -97,8 +103,14 @@ class Chance(Dialogues):
         return [f"Action: {self.rng.choice(choices)}" for _ in self.mask]
 
 
-def search_one(world_name: str) -> None:
-    """Search the first training task of a world by a random policy, and print the tree."""
+def search_one(world_name: str, iteration: int | None = None, number: int | None = None) -> None:
+    """Search the first training task of a world by a random policy, and print the tree.
+
+    With an iteration and a number, the name is a run's folder, and a tree of it is printed.
+    """
+    if iteration is not None:
+        show_tree(world_name, iteration, whole_number(number))
+        return
     world = make_world(world_name)()
     if not has_choices(world):
         problem = "does not know what one might sensibly try in it"
@@ -134,6 +146,65 @@ def outline(tree: Tree) -> str:
     return "\n".join(lines)
 
 
+# --- a run's own trees and pairs
+
+
+def whole_number(number: int | None) -> int:
+    """Return a number that was given.  Raises `UserError` where it was left out."""
+    if number is None:
+        raise UserError("name the number behind the iteration, as in: RUN 1 17")
+    return number
+
+
+def numbered(records: Sequence[Record], number: int, what: str) -> Record:
+    """Return a record by its number, from 1 on.  Raises `UserError` if there is none."""
+    if not 1 <= number <= len(records):
+        there = f"there are {len(records)}, from 1 on" if records else "there is none"
+        raise UserError(f"{what} {number} is not in that iteration; {there}")
+    return records[number - 1]
+
+
+def show_tree(run: str, iteration: int, number: int) -> None:
+    """Print a tree that a run searched, by its number in `trees.jsonl`."""
+    trees = read_run(Path(run)).iteration(iteration).trees
+    print(outline(from_record(numbered(trees, number, "tree"))))
+
+
+def show_pair(run: str, iteration: int, number: int) -> None:
+    """Print a judged pair of a run, by its number in `verdicts.jsonl`, and what became of it."""
+    left = read_run(Path(run)).iteration(iteration)
+    if left.verdicts is None:
+        raise UserError(f"{run}: iteration {iteration} kept no verdicts; runs of today keep them")
+    pair = numbered(left.verdicts, number, "pair")
+    tree = from_record(left.trees[pair["tree"] - 1])
+    nodes = list(tree.root.walk())
+    bad = tree.trajectory(nodes[pair["bad"]])
+    good = tree.trajectory(nodes[pair.get("spliced_with", pair["good"])])
+    said = {verdict["step"]: verdict["verdict"] for verdict in pair["verdicts"]}
+    print(f"A failed episode (score {bad.score:.2f}) of tree {pair['tree']}, as it was judged:")
+    print(bad.question)
+    for t, step in enumerate(bad.steps):
+        verdict = said.get(t, "shared" if t < pair["start"] else "not judged")
+        if t == pair["error"]:
+            verdict = f"{BAD}, t' = {t}"
+        print(f"  {step.reply}")
+        print(f"    {step.observation}  [{verdict}]")
+    print(f"\nThe good one (score {good.score:.2f}), from where they part:")
+    for step in good.steps[pair["start"] :]:
+        print(f"  {step.reply}")
+        print(f"    {step.observation}")
+    if not pair.get("made"):
+        print(f"\nThere is no revision: {WHY.get(pair.get('dropped'), WHY['unknown'])}.")
+        return
+    if pair.get("chained"):
+        print(f"\nIt was spliced with the revision of pair {pair['chained']} in its place.")
+    print("\nThe revision; only what is marked * is learned:")
+    for message in left.data[pair["made"] - 1]["messages"]:
+        learned = "*" if message.get("loss") else " "
+        text = " ".join(message["content"].split())
+        print(f"{learned} {text}" if message["role"] == "assistant" else f"    {text}")
+
+
 # --- revision
 
 
@@ -146,8 +217,14 @@ class Mended:
     revision: Trajectory
 
 
-def revise_one(world_name: str) -> None:
-    """Print a failed episode, judged by the truth, and its revision, what is learned marked `*`."""
+def revise_one(world_name: str, iteration: int | None = None, number: int | None = None) -> None:
+    """Print a failed episode, judged by the truth, and its revision, what is learned marked `*`.
+
+    With an iteration and a number, the name is a run's folder, and a judged pair of it is printed.
+    """
+    if iteration is not None:
+        show_pair(world_name, iteration, whole_number(number))
+        return
     world = make_world(world_name)()
     if not (world.has_expert and has_choices(world)):
         problem = "cannot tell right from wrong at every step"
@@ -239,12 +316,16 @@ def command_parser() -> Parser:
 
     summary = "search one task and print the tree with visits and values"
     command = commands.add_parser("search", help=summary, description=search_one.__doc__)
-    command.add_argument("world_name", metavar="WORLD", nargs="?", default="lab")
+    command.add_argument("world_name", metavar="WORLD|RUN", nargs="?", default="lab")
+    command.add_argument("iteration", metavar="K", type=int, nargs="?")
+    command.add_argument("number", metavar="N", type=int, nargs="?")
     command.set_defaults(function=search_one)
 
     summary = "print a failed episode, its verdicts and its revision"
     command = commands.add_parser("revision", help=summary, description=revise_one.__doc__)
-    command.add_argument("world_name", metavar="WORLD", nargs="?", default="lab")
+    command.add_argument("world_name", metavar="WORLD|RUN", nargs="?", default="lab")
+    command.add_argument("iteration", metavar="K", type=int, nargs="?")
+    command.add_argument("number", metavar="N", type=int, nargs="?")
     command.set_defaults(function=revise_one)
 
     summary = "let a trained agent play; its revisions are marked"

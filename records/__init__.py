@@ -1,1 +1,1 @@
-"""What a run leaves in its files, and how it is read back."""
+"""What a run leaves in its files, and how it is read back: see docs/files.md."""

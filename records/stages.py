@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent_r import Start
 from critique import Judged
 from engine import folder
-from records import trajectories, trees
+from mcts import Tree
+from records import trajectories, trees, verdicts
 
-# How trees and episodes are kept while they are made: arguments of `engine.pieces.in_pieces`.
-TREES = {"write": trees.to_record, "read": trees.from_record}
+# How episodes and trees are kept while they are made: arguments of `engine.pieces.in_pieces`.
 EPISODES = {"write": trajectories.to_record, "read": trajectories.from_record}
 
 
-# --- the critique: `judged.jsonl`, `data.jsonl`, `critique.json`
+def trees_of(env: str) -> dict[str, Any]:
+    """Return how the trees of a world are kept."""
+    return {"write": functools.partial(trees.to_line, env=env), "read": trees.from_record}
+
+
+# --- the critique: `verdicts.jsonl`, `data.jsonl`, `critique.json`
 
 
 def write_critique(
     path: Path,
     records: Sequence[dict[str, Any]],
     figures: Mapping[str, Any],
+    trees: Mapping[str, Sequence[Tree]],
     judged: Mapping[str, Sequence[Judged]],
 ) -> None:
-    """Write the dataset, each world's figures, and what the critic was asked about."""
+    """Write the dataset, what the critic said of each pair, and each world's figures."""
     folder.write_lines(path / "data.jsonl", records)
-    folder.write_lines(path / "judged.jsonl", judged_records(judged))
+    folder.write_lines(path / "verdicts.jsonl", verdicts.to_records(trees, judged, records))
     folder.write_lines(path / "critique.json", [dict(figures)])  # last: now the stage is over
 
 
-def judged_records(judged: Mapping[str, Sequence[Judged]]) -> Iterator[dict[str, Any]]:
-    """Yield a JSON object for each judged trajectory."""
-    for name, cases in judged.items():
-        for case in cases:
-            asked = {"env": name, "start": case.start, "error": case.error}
-            yield {**asked, "trajectory": trajectories.to_record(case.trajectory)}
-
-
 def read_judged(path: Path) -> dict[str, list[Judged]]:
-    """Return what the critic was asked about, by world."""
+    """Return what the critic was asked about, by world: a trajectory, from where on, its answer."""
+    lines = folder.read_lines(path / "trees.jsonl")
     judged: dict[str, list[Judged]] = {}
-    for record in folder.read_lines(path / "judged.jsonl"):
-        trajectory = trajectories.from_record(record["trajectory"])
-        case = Judged(trajectory, record["start"], record["error"])
+    for record in folder.read_lines(path / "verdicts.jsonl"):
+        tree = trees.from_record(lines[record["tree"] - 1])
+        leaf = list(tree.root.walk())[record["bad"]]
+        case = Judged(tree.trajectory(leaf), record["start"], record["error"])
         judged.setdefault(record["env"], []).append(case)
     return judged
 
@@ -56,11 +57,15 @@ def read_figures(path: Path) -> dict[str, Any]:
     return figures
 
 
-# --- the training: `training.json`, written before the model
+# --- the training: `losses.jsonl` and `training.json`, written before the model
 
 
-def write_training(path: Path, tokens: int, learned: Counter[str]) -> None:
-    """Write how many tokens were trained on, and how many of each kind were learned."""
+def write_training(
+    path: Path, tokens: int, learned: Counter[str], losses: Sequence[dict[str, Any]]
+) -> None:
+    """Write each step's loss, the tokens trained on, and how many of each kind were learned."""
+    if losses:
+        folder.write_lines(path / "losses.jsonl", losses)
     folder.write_lines(path / "training.json", [{"tokens": tokens, "learned": dict(learned)}])
 
 

@@ -468,8 +468,8 @@ def test_the_checkpoint_of_another_training_is_not_gone_on_from(tmp_path):
         GPT2().tune()
         other = GPT2()
         optimizer = torch.optim.AdamW(other.actor.model.parameters())
-        assert checkpoint.Progress(other.actor.model, optimizer, "another").step == 0
-        assert checkpoint.Progress(other.actor.model, optimizer, "training").step == expected[1]
+        assert checkpoint.Progress(other.actor.model, optimizer, "another", []).step == 0
+        assert checkpoint.Progress(other.actor.model, optimizer, "training", []).step == expected[1]
 
 
 def test_a_checkpoint_is_left_as_often_as_was_said(tmp_path, monkeypatch):

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from doubles import Corridor, grow, tiny_actor
+from doubles import Corridor, grow, read_lines, tiny_actor
+from runs import write_run
 
 import envs
 from agent_r import REVISE, Step, Trajectory, transcript
 from extras import show
 from mcts import Node, expand
+from records.trees import from_record
 
 ROOT = Path(show.__file__).parent.parent
 
@@ -21,7 +23,7 @@ def shown(capsys):
     """Run a command in this process; returns what it printed."""
 
     def run(*words):
-        assert show.main(words) == 0
+        assert show.main([str(word) for word in words]) == 0
         return capsys.readouterr().out
 
     return run
@@ -200,6 +202,52 @@ class Mute(envs.World):
     tasks = envs.Lab.tasks
     begin = envs.Lab.begin
     act = envs.Lab.act
+
+
+@pytest.fixture(scope="module")
+def run_path(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("shown") / "run")
+
+
+def test_a_tree_of_a_run_is_drawn_by_its_number(shown, run_path):
+    record = read_lines(run_path / "iteration-1" / "trees.jsonl")[2]
+    assert shown("search", run_path, 1, 3).strip() == show.outline(from_record(record))
+
+
+def test_the_splice_of_a_run_is_drawn_by_its_number(shown, run_path):
+    pairs = read_lines(run_path / "iteration-1" / "verdicts.jsonl")
+    data = read_lines(run_path / "iteration-1" / "data.jsonl")
+    made = next(n for n, pair in enumerate(pairs, 1) if "made" in pair)
+    told = shown("revision", run_path, 1, made)
+    pair = pairs[made - 1]
+    assert told.count(f"[Bad, t' = {pair['error']}]") == 1
+    learned = re.findall(r"^\* .*Action: (.*)$", told, re.MULTILINE)
+    messages = data[pair["made"] - 1]["messages"]
+    spoken = [m["content"].split("Action: ")[-1] for m in messages if m.get("loss")]
+    assert learned == spoken
+    lost = next(n for n, pair in enumerate(pairs, 1) if pair.get("dropped") == "not_executable")
+    assert "no revision: the world carries none of its splices out." in shown(
+        "revision", run_path, 1, lost
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "because"),
+    [
+        (["search", "RUN", "7", "1"], "has no iteration 7; it has 0, 1, 2"),
+        (["search", "RUN", "1", "0"], "tree 0 is not in that iteration; there are 50"),
+        (["revision", "RUN", "1", "9999"], "pair 9999 is not in that iteration; there are "),
+        (["revision", "RUN", "1"], "name the number behind the iteration"),
+        (["revision", "RUN", "one", "1"], "invalid int value: 'one'"),
+        (["search", "nowhere", "1", "1"], "there is no such folder"),
+        (["revision", "RUN", "0", "1"], "kept no verdicts"),
+    ],
+)
+def test_what_a_run_does_not_have_is_said_in_one_sentence(capsys, run_path, words, because):
+    assert show.main([str(run_path) if word == "RUN" else word for word in words]) == 2
+    told = capsys.readouterr().err
+    assert because in told
+    assert told.count("\n") == 1
 
 
 def test_without_a_command_the_four_are_listed(shown):

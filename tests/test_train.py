@@ -820,6 +820,7 @@ REFUSED = {
     "device": ("tpu",),
     "lookback": (-1,),
     "dtype": ("float16",),
+    "checkpointing": ("maybe", ""),
 }
 
 
@@ -1215,6 +1216,33 @@ def test_every_row_has_every_promised_field(small):
         assert not lacking, f"the row of iteration {row['iteration']} lacks {lacking}"
 
 
+def test_a_run_keeps_every_pair_and_every_step_of_training(small):
+    assert json.loads((small.folder / "run.json").read_text())["sittings"]
+    for row in small.rows:
+        folder = small.folder / f"iteration-{row['iteration']}"
+        losses = read_lines(folder / "losses.jsonl")
+        steps = 5 if row["iteration"] else 100
+        assert [line["step"] for line in losses] == [*range(1, steps + 1)]
+        assert losses[-1]["tokens"] == row["trained_tokens"]
+        assert all(0 < line["loss"] < 20 and line["learned"] > 0 for line in losses)
+        rates = [line["lr"] for line in losses]
+        assert rates[-1] < max(rates) == pytest.approx(0.02)
+        if row["iteration"]:
+            pairs = read_lines(folder / "verdicts.jsonl")
+            assert len(pairs) == row["judged_pairs"] > 0
+            made = [pair for pair in pairs if "made" in pair]
+            assert len(made) == row["counts"]["revision"]
+            for pair in made:
+                record = small.data(row["iteration"])[pair["made"] - 1]
+                assert (record["task"], record["error"]) == (pair["task"], pair["error"])
+            ends = [tree["ends"] for tree in small.trees(row["iteration"])]
+            assert sum(map(len, ends)) == row["counts"]["simulations"]
+    kept = [[e["task"] for e in small.episodes if e["iteration"] == i] for i in small.iterations]
+    assert kept[0] == kept[1] == kept[2]
+    for played in small.episodes:
+        assert len(played["played"]["steps"]) == played["steps"]
+
+
 def test_the_fields_of_a_row_say_what_was_run(small):
     for row in small.rows:
         assert (row["method"], row["env"], row["split"]) == ("agent-r", "test_train:Doors", "test")
@@ -1569,7 +1597,7 @@ def test_eto_takes_each_pair_once_an_epoch_and_32_a_step(count, steps):
 def test_eto_trains_at_its_own_rate_and_no_longer_than_its_epochs(monkeypatch):
     calls = []
 
-    def record(actor, batches, *, steps, lr, objective, label):
+    def record(actor, batches, *, steps, lr, objective, label, report):
         calls.append((len(list(batches)), steps, lr, objective.keywords))
         return 7
 
