@@ -460,7 +460,8 @@ def test_training_hands_on_what_the_settings_say(monkeypatch, iteration):
     ((given, named),) = tuned
     assert given == ("actor", "batches")
     rate = 0.2 if iteration else 0.1
-    assert named == {"steps": steps, "lr": rate, "label": f"training, iteration {iteration}"}
+    label = f"training, iteration {iteration}"
+    assert named == {"steps": steps, "lr": rate, "label": label, "report": []}
 
 
 # --- batches
