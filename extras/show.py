@@ -11,7 +11,6 @@ iteration-3/model of a run.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import random
@@ -25,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 import mcts
 from agent_r import BAD, GOOD, REVISE, Actor, Episode, Start, Step, Trajectory, play, transcript
 from critique import REVISION_THOUGHTS, verified_splice
-from engine import UserError
+from engine import UserError, command_line
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
 from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
@@ -218,7 +217,7 @@ def watch(checkpoint: str, env: str, task: str) -> None:
 # --- the command line
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(command_line.Parser):
     """A parser that tells a mistake in one sentence, where argparse prints its usage as well."""
 
     def error(self, message: str) -> None:
@@ -267,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         function = options.pop("function", parser.print_help)
         function(**options)
     except UserError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {command_line.sentence(str(error))}", file=sys.stderr)
         return 2
     except (EOFError, KeyboardInterrupt):
         print()
