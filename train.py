@@ -61,6 +61,7 @@ from engine.tiny import TinyShape
 from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
 from general.lessons import can_teach, demonstration, lessons
+from general.room import check_room
 from mcts import SearchSettings, Tree
 from records.trees import to_record
 from settings.config import Config, check, derive
@@ -497,6 +498,7 @@ class Run:
         self.mark = marked(self.actor.model.config, thoughts)
         self.worlds = tell(self.worlds, self.mark)
         self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
+        check_room(self.actor, self.exams)
         self.general = general_data(config, self.actor, self.worlds)
         self.agent_data: dict[str, list[Encoded]] = {"revision": [], "good": []}  # so far
         self.judged: dict[str, list[critique.Judged]] = {}  # of this iteration, by world

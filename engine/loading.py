@@ -165,13 +165,16 @@ def context_length(config: Any) -> int:
     """Return how many tokens a model can read.
 
     Some families turn all positions otherwise as soon as one row grows long (Phi-3's longrope):
-    what is remembered would not fit what is new, so that they end where that begins.
+    what is remembered would not fit what is new, so that they end where that begins.  Raises
+    `UserError` for a length that is none.
     """
     text = config.get_text_config()
     length = getattr(text, "max_position_embeddings", None)
     length = 10**9 if length is None else length
     rope = getattr(text, "rope_parameters", None) or {}
     kinds = [kind for kind in rope.values() if isinstance(kind, dict)] or [rope]
+    if length < 1:
+        raise UserError(f"the model's config.json has a context of {length} tokens; mend it")
     for kind in kinds:  # one for all layers, or one for each kind of layer
         if kind.get("rope_type") in ("longrope", "dynamic"):
             length = min(length, kind.get("original_max_position_embeddings") or length)

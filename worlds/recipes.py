@@ -51,11 +51,14 @@ class Book:
         self.members = _members(recipes)  # tag -> the goals that it stands for
         self.recipes: list[TaggedRecipe] = []
         self.ways: dict[str, list[Recipe]] = {}  # goal -> its recipes, without tags
+        self.used: set[str] = set()  # all inputs of these
         for recipe in recipes:
             ways = self._untagged(recipe)
             if ways:
                 self.recipes.append(recipe)
                 self.ways.setdefault(recipe.output, []).extend(ways)
+                for way in ways:
+                    self.used.update(way.inputs)
 
         links: dict[str, list[str]] = {}  # goal -> whatever it is made from
         for goal, ways in self.ways.items():
@@ -146,6 +149,8 @@ class Book:
 
     def _needs(self, name: str, other: str) -> bool:
         """Return whether `name` is `other`, or may be made from it, however far down."""
+        if other not in self.used:
+            return name == other
         seen = {name}
         ahead = [name]
         while ahead:
