@@ -236,8 +236,9 @@ class ShortestWay:
         for name, amount in shortage.items():
             batch = self.book.most.get(name, amount)  # one `get` is enough for any amount
             least += math.ceil(amount / batch)
-        if self.fresh and shortage:  # each craft on the deepest way down
-            least = max(least, max(self.book.goals.get(name, 0) for name in shortage))
+        if self.fresh and shortage:  # each craft on the deepest way down, and what it begins with
+            deepest = max(self.book.goals.get(name, 0) for name in shortage)
+            least = max(least, deepest + (not self.inventory))
         return least
 
 
