@@ -12,7 +12,6 @@ stand in worlds/, a file each.  `python -m extras.show play lab` lets you play o
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import random
@@ -21,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from engine import UserError
+from engine.contracts import answered, begun, imported, own_world
 
 SPLITS = ("train", "validation", "test")
 
@@ -115,25 +115,25 @@ class World:
         """Start the task `options["task"]`, which decides everything.
 
         Returns the first observation and `info` with "instruction" and "score".
-        Raises `UserError` for a name that is no task's.
+        Raises `UserError` for a name that is no task's, and for a world that breaks its word.
         """
         self.score = 0.0
         self.done = False
         self.won = None
         self._steps = 0
-        instruction, observation = self.begin(options["task"])
+        instruction, observation = begun(self, options["task"])
         return observation, {"instruction": instruction, "score": self.score}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take one action and return (observation, gain in score, terminated, truncated, info).
 
-        Raises `RuntimeError` if the episode is over.
+        Raises `RuntimeError` if the episode is over, `UserError` if the world breaks its word.
         """
         if self.done or self._steps >= self.step_limit:
             raise RuntimeError(f"the episode in {self.name} is over; call reset before step")
         before = self.score
         self.effect = ""
-        observation = self.act(" ".join(action.split()))
+        observation = answered(self, " ".join(action.split()))
         self._steps += 1
         truncated = not self.done and self._steps >= self.step_limit
         info: dict[str, Any] = {"score": self.score, "effect": self.effect}
@@ -359,7 +359,7 @@ def make_world(name: str, recipes: str = "") -> Callable[[], World]:
         return Lab
     module_name, colon, option = name.partition(":")
     if module_name in WORLD_MODULES:
-        module = _imported(name, f"worlds.{module_name}")
+        module = imported(name, f"worlds.{module_name}")
         if module_name == "textcraft":
             option = option or recipes
         return module.make_world(option)
@@ -368,32 +368,4 @@ def make_world(name: str, recipes: str = "") -> Callable[[], World]:
         raise UserError(
             f"--env {name}: there is no such world; there are {known}, and module:Class"
         )
-    return _own_world(name, getattr(_imported(name, module_name), option, None))
-
-
-def _imported(name: str, module_name: str) -> Any:
-    try:
-        return importlib.import_module(module_name)
-    except (ImportError, TypeError, ValueError) as error:
-        module = module_name.removeprefix("worlds.")
-        reason = f"the module {module} cannot be imported: {error}"
-        raise UserError(f"--env {name}: {reason}") from None
-
-
-def _own_world(name: str, world_class: Any) -> type[World]:
-    """Check a class that is not ours; one that inherits nothing gets the defaults of `World`."""
-    derived = isinstance(world_class, type) and issubclass(world_class, World)
-    needed = ("tasks", "begin", "act") if derived else ("tasks", "reset", "step", "step_limit")
-    for method in needed:
-        value = getattr(world_class, method, None)
-        if value is None or (derived and value is getattr(World, method)):
-            hint = "derive a class from envs.World"
-            raise UserError(f"--env {name}: no world, as it has no {method}; {hint}")
-    if world_class.step_limit < 1:
-        limit = world_class.step_limit
-        raise UserError(f"--env {name}: its step_limit is {limit}; it must be at least 1")
-    if derived:
-        return world_class
-    if not isinstance(world_class, type):
-        raise UserError(f"--env {name}: no world, as it is no class; derive one from envs.World")
-    return type(world_class.__name__, (world_class, World), {})
+    return own_world(name, getattr(imported(name, module_name), option, None), World)

@@ -43,7 +43,7 @@ from engine import UserError, checkpoint, command_line, folder
 from engine.dialogues import Sampling
 from engine.going_on import Kept, Reached
 from engine.learning import keep_between_layers, learned_loss, learned_shares
-from engine.loading import check_numbers, pick_device
+from engine.loading import check_still_sound, pick_device
 from engine.manual import NOTHING, Mark, marked, tell
 from engine.pieces import in_pieces, kept_in
 from engine.precision import Precision
@@ -52,6 +52,7 @@ from engine.tiny import TinyShape, check_size
 from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
 from general.lessons import can_teach, demonstration, lessons
+from general.room import check_room
 from mcts import SearchSettings, Tree
 from records import episodes, stages
 from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
@@ -503,6 +504,7 @@ class Run:
         self.mark = marked(self.actor.model.config, thoughts)
         self.worlds = tell(self.worlds, self.mark)
         self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
+        check_room(self.actor, self.exams)
         prefixes = stages.read_prefixes(self.out)
         for exam in self.exams:
             exam.prefixes, exam.lost = prefixes.get(exam.name, (None, 0))
@@ -713,7 +715,7 @@ class Run:
             self.tokens, self.learned = stages.read_training(path)
             return
         if self.tokens:
-            check_numbers(self.actor.model, f"iteration {iteration}")
+            check_still_sound(self.actor.model, f"iteration {iteration}")
         stages.write_training(path, self.tokens, self.learned, self.losses)
         self.mark.taught = self.mark.taught or self.tokens > 0
         self.mark.put(self.actor.model.config)

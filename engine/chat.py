@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,14 +33,18 @@ class Template:
         signs = special | sign_tokens(tokenizer)
         self._pieces = take_apart(self._rendering, pattern(special), pattern(signs))
         roles = {sign for sign in signs if any(sign in role for role in self._pieces.roles)}
-        self._marks = pattern({*special, *roles, *role_words(self._pieces.roles, special | roles)})
+        words = role_words(self._pieces.roles, special | roles)
+        self._marks = pattern({*special, *roles, *words})
         ids = {tokenizer.convert_tokens_to_ids(token) for token in special | roles}
         self.to_user = self._ids(self._pieces.to_user)
         self.end = self.to_user[0]
         self.unspoken = sorted(ids - {self.end})
-        self._turning = {self.end, *map(tokenizer.convert_tokens_to_ids, roles)}
+        unknown = {tokenizer.unk_token_id}  # which an odd letter becomes, and no mark
+        turning = {self.end, *map(tokenizer.convert_tokens_to_ids, roles)}
+        self._signs = Signs(tokenizer, turning | (ids - unknown), pattern(words) if words else None)
         self._context = self._before_a_reply(pattern(special))
         self._give_spaces_to_replies()
+        self._signs_of: dict[Callable[[str], tuple[int, ...]], list[Any]] = {}
         cached = functools.lru_cache(maxsize=200_000)  # much is said often
         self.opening = cached(self._opening)
         self.turn = cached(self._turn)
@@ -48,15 +52,38 @@ class Template:
 
     def _opening(self, text: str) -> tuple[int, ...]:
         """Return the ids of the first user turn, up to where the assistant speaks."""
-        return self._ids(self._pieces.head + self._asked(text) + self._pieces.prompt)
+        return self._safe(self._read_first, text)
 
     def _turn(self, text: str) -> tuple[int, ...]:
         """Return the ids from the end of an assistant's turn to where it speaks again."""
-        return self._ids(self._pieces.to_user + self._asked(text) + self._pieces.prompt)
+        return self._safe(self._read, text)
 
     def _reply(self, text: str) -> tuple[int, ...]:
         """Return the ids of an assistant's turn, without the one that ends it."""
-        said = self._said(self._harmless(text))
+        return self._safe(self._say, text)
+
+    def _safe(self, piece: Callable[[str], tuple[int, ...]], text: str) -> tuple[int, ...]:
+        """Return the ids of a piece in which nothing but the template opens or ends a turn.
+
+        What would, becomes a space.  The ids tell, not the text: a tokenizer may find a mark that
+        is written otherwise, in other letters for instance, and a template may write one itself.
+        """
+        if piece not in self._signs_of:
+            self._signs_of[piece] = self._signs.of(piece("hello"))
+        for harmless in less_and_less(self._marks.sub(" ", text)):
+            ids = piece(harmless)
+            if self._signs.of(ids) == self._signs_of[piece]:
+                break
+        return ids
+
+    def _read_first(self, text: str) -> tuple[int, ...]:
+        return self._ids(self._pieces.head + self._asked(text) + self._pieces.prompt)
+
+    def _read(self, text: str) -> tuple[int, ...]:
+        return self._ids(self._pieces.to_user + self._asked(text) + self._pieces.prompt)
+
+    def _say(self, text: str) -> tuple[int, ...]:
+        said = self._said(text)
         before = self._ids(self._context)
         ids = self._ids(self._context + said + self._pieces.end)
         if ids[: len(before)] == before:
@@ -66,7 +93,6 @@ class Template:
 
     def _asked(self, text: str) -> str:
         """Return what the template makes of a user's text: most often the text, or trimmed."""
-        text = self._harmless(text)
         head, prompt = self._pieces.head, self._pieces.prompt
         rendered = self._rendered(text, ask=True)
         if not rendered.endswith(prompt):
@@ -96,14 +122,6 @@ class Template:
         except Exception:  # the template refuses this text, whatever a stranger's program raises
             return ""
 
-    def _harmless(self, text: str) -> str:
-        """Return a text in which nothing can open or end a turn: what could becomes a space."""
-        text = self._marks.sub(" ", text)
-        if self._turning.isdisjoint(self._ids(text)):
-            return text
-        # A token that is also found where its text is written otherwise, as in other letters.
-        return re.sub(r"[^\w\s]", " ", text)
-
     def _give_spaces_to_replies(self) -> None:
         """Move spaces at the end of the prompt into the reply, if its first word takes them."""
         ids = self._ids(self._context)
@@ -125,6 +143,30 @@ class Template:
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenize(text)["input_ids"])
+
+
+class Signs:
+    """What tells in ids whose turn it is: some tokens, and words that are no tokens."""
+
+    def __init__(self, tokenizer: Any, tokens: set[int], words: re.Pattern[str] | None) -> None:
+        self._decode = tokenizer.decode
+        self._tokens = tokens
+        self._words = words
+
+    def of(self, ids: Sequence[int]) -> list[Any]:
+        """Return the signs in some ids, in order, tokens first."""
+        signs: list[Any] = [token for token in ids if token in self._tokens]
+        if self._words:
+            signs += self._words.findall(self._decode(ids))
+        return signs
+
+
+def less_and_less(text: str) -> Iterator[str]:
+    """Yield a text, then what is left of it without signs, without strange letters, and nothing."""
+    yield text
+    yield re.sub(r"[^\w\s]", " ", text)
+    yield re.sub(r"[^A-Za-z0-9\s]", " ", text)
+    yield ""
 
 
 def special_tokens(tokenizer: Any) -> set[str]:

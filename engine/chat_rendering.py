@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import datetime
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from engine import UserError
+from engine.chat_limits import limited
 
 # The day that a template is told when it asks for today's: what an agent reads must not change
 # over night.  It is the one that the templates of Llama 3 name where they cannot ask.
 TODAY = datetime.datetime(2024, 7, 26)
 
-SECONDS = 5.0  # of one rendering while a template is looked at
-LONGEST = 1_000_000  # characters of one rendering
+SECONDS = 2.0  # that one rendering may compute
+LONGEST = 1_000_000  # characters of a template, and of its rendering of a few short turns
 
 
 class Rendering:
@@ -37,27 +33,38 @@ class Rendering:
             names = ", ".join(sorted(tokenizer.chat_template))
             remedy = "name one of them default"
             raise UserError(f"the model's chat template is one of {names}; {remedy}") from error
+        if len(template) > LONGEST:
+            problem = f"is a text of {len(template):,} characters"
+            remedy = "give the tokenizer another chat template, a plain one would do"
+            raise UserError(f"the model's chat template {problem}; {remedy}")
         self._template = f"{date_macro()}\n{template}"  # jinja drops a line break after a block
         self._apply = tokenizer.apply_chat_template
         self._options: dict[str, Any] = {"enable_thinking": False}
         try:
             self.probe("hello", ask=True)
-        except UserError:  # a template may insist on thoughts
-            self._options = {}
+        except UserError as error:
+            if isinstance(error.__cause__, TimeoutError | MemoryError):
+                raise
+            self._options = {}  # a template may insist on thoughts
             self.probe("hello", ask=True)
 
     def text(self, *turns: str, ask: bool = False) -> str:
-        """Return a dialogue's text, user and assistant by turns; `ask` lets the assistant speak."""
+        """Return a dialogue's text, user and assistant by turns; `ask` lets the assistant speak.
+
+        Raises whatever goes wrong in the template, `TimeoutError` and `MemoryError` if it uses up
+        too much.
+        """
         messages = []
         for index, turn in enumerate(turns):
             messages.append({"role": ("user", "assistant")[index % 2], "content": turn})
-        return self._apply(
-            messages,
-            chat_template=self._template,
-            add_generation_prompt=ask,
-            tokenize=False,
-            **self._options,
-        )
+        with limited(SECONDS):
+            return self._apply(
+                messages,
+                chat_template=self._template,
+                add_generation_prompt=ask,
+                tokenize=False,
+                **self._options,
+            )
 
     def probe(self, *turns: str, ask: bool = False) -> str:
         """Return the same as `text` of a template that is not trusted yet.
@@ -66,8 +73,7 @@ class Rendering:
         """
         remedy = "give the tokenizer another chat template, a plain one would do"
         try:
-            with time_limit(SECONDS):
-                text = self.text(*turns, ask=ask)
+            text = self.text(*turns, ask=ask)
         except Exception as error:  # the template is a program, and may raise anything
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             problem = f"cannot be rendered: {reason}"
@@ -86,24 +92,3 @@ def date_macro() -> str:
         bare = TODAY.strftime("%" + directive).lstrip("0")  # as `%-d`, the day without its zero
         filters += f' | replace("%-{directive}", "{bare}")'
     return f"{{% macro strftime_now(format) %}}{{{{ format{filters} }}}}{{% endmacro %}}"
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `TimeoutError` in the Python code of this block once it has run that long.
-
-    Tracing sees every line of a template that runs, in any thread and on any system.
-    """
-    before = sys.gettrace()
-    end = time.monotonic() + seconds
-
-    def watch(frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG001
-        if time.monotonic() > end:
-            raise TimeoutError(f"it does not end within {seconds:g} seconds")
-        return watch if frame.f_code.co_filename == "<template>" else None
-
-    sys.settrace(watch)
-    try:
-        yield
-    finally:
-        sys.settrace(before)

@@ -11,7 +11,7 @@ import sys
 import threading
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from engine import UserError
 
@@ -34,28 +34,65 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parser(options: type, program: str, description: str) -> argparse.ArgumentParser:
+WORD, SENTENCE = 240, 1600  # characters of a word and of a sentence that are told at most
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one sentence, where argparse prints its usage as well."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UserError`."""
+        raise UserError(f"{message}; {self.prog} --help lists the flags")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments, of which each must be a text that a file may be called by."""
+        for argument in sys.argv[1:] if args is None else args:
+            if "\0" in argument or not is_text(argument):
+                self.error(f"argument {argument!r} holds what is no character of a text")
+            if argument.startswith("--") and argument.endswith("=--"):  # which argparse falls over
+                self.error(f"argument {argument.removesuffix('=--')}: -- is no value")
+        return super().parse_known_args(args, namespace)
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument is no heap of bytes in another encoding than the terminal's."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def named(text: str) -> str:
+    """Return a text that names something; raises `ValueError` for an empty one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty text names nothing; leave the flag out")
+    return text
+
+
+def parser(options: type, program: str, description: str) -> Parser:
     """Return a parser that knows every field of the dataclass `options`, and raises `UserError`."""
-    result = argparse.ArgumentParser(program, description=description, allow_abbrev=False)
+    result = Parser(program, description=description)
     types = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
         text = f"{field.metadata['help']} (default {field.default!r})"
         result.add_argument(
             flag(field.name),
-            type=types[field.name],
+            type=named if field.default == "" else types[field.name],
             default=argparse.SUPPRESS,
             help=text.replace("%", "%%"),
         )
-
-    def fail(message: str) -> None:
-        raise UserError(f"{message}; {program} --help lists the flags")
-
-    result.error = fail
     return result
 
 
-def check(options: Any) -> None:
-    """Raise `UserError` for the first field of a dataclass whose value is not allowed."""
+def check(options: Any, count: float = math.inf) -> None:
+    """Raise `UserError` for the first field of a dataclass whose value is not allowed.
+
+    A whole number without a limit of its own may be `count` at most.
+    """
     for field in dataclasses.fields(options):
         choices = field.metadata["choices"]
         value = getattr(options, field.name)
@@ -64,14 +101,17 @@ def check(options: Any) -> None:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if not isinstance(value, str):
-            check_number(field.name, value, field.metadata["least"], field.metadata["most"])
+            most = field.metadata["most"]
+            if most == math.inf and isinstance(value, int):
+                most = count
+            check_number(field.name, value, field.metadata["least"], most)
 
 
 def check_number(name: str, value: float, least: float, most: float) -> None:
     """Raise `UserError` for a number outside its limits, infinity or what is no number."""
     if least <= value <= most and value != math.inf:
         return
-    ends = "on" if most == math.inf else f"to {most}"
+    ends = "on" if most == math.inf else f"to {most:,}"
     raise UserError(f"{flag(name)} {value}: must be a number from {least} {ends}")
 
 
@@ -99,7 +139,7 @@ def carry_out(
     except KeyboardInterrupt:
         status = 130
         message = f"stopped; {stopped}"
-    print(f"{program}: {shortened(message)}", file=sys.stderr)
+    print(f"{program}: {sentence(message)}", file=sys.stderr)
     return status
 
 
@@ -124,9 +164,14 @@ def terminated_as_stopped() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def shortened(message: str, most: int = 1500) -> str:
-    """Return a message without the middle of one that repeats a value of thousands of signs."""
-    if len(message) <= most:
-        return message
-    half = most // 2
-    return f"{message[:half]} [...] {message[-half:]}"
+def sentence(message: str) -> str:
+    """Return a message on one line; what is too long to be read is told by its ends."""
+    text = "".join(sign if sign.isprintable() else " " for sign in message)
+    words = [ends(word, WORD) for word in text.split(" ")]
+    return ends(" ".join(words), SENTENCE)
+
+
+def ends(text: str, length: int) -> str:
+    """Return a text, or its beginning and its end if it is longer than that."""
+    half = length // 2 - 2
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"

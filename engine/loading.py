@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from engine import UserError, exactness
 from engine.folder import naming, part_of, sync
@@ -32,10 +33,16 @@ def load(folder: str | Path, device: str) -> tuple[Any, Any]:
     folder = Path(folder)
     check_folder(folder)
     only = {"local_files_only": True, "trust_remote_code": False}
+    told = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is wrong is told below, in a sentence
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **only)
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **only
+            folder,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are refused below, by their names
+            **only,
         )
     except Exception as error:  # whatever a broken checkpoint makes the loader raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -45,7 +52,11 @@ def load(folder: str | Path, device: str) -> tuple[Any, Any]:
             problem = f"is quantized; {WHOLE} (it {problem}"
             reason += ")"
         raise UserError(f"{folder}: {problem}: {reason}") from error
+    finally:
+        logging.set_verbosity(told)
     check_weights(folder, model, report["missing_keys"])
+    check_report(folder, report)
+    check_numbers(folder, model)
     check_tokens(folder, model, tokenizer)
     model = model.float().to(device).eval()
     fault = exactness.fault(model)
@@ -75,10 +86,45 @@ def check_weights(folder: Path, model: Any, missing: Collection[str]) -> None:
         raise UserError(f"{folder}: {problem}; name one with its language model's head and all")
     if not {weight.dtype for weight in model.parameters()} <= TRAINED:
         raise UserError(f"{folder}: is quantized, and packed weights cannot be trained; {WHOLE}")
+
+
+# What the files of a whole language model may hold beside its weights: what is computed anew today,
+# and the parts for pictures and sound of larger sisters.  Families name more of it themselves.
+NOT_LEARNED = re.compile(
+    r"inv_freq|rotary|position_ids|masked_bias|attn\.bias$|vision|visual|image|audio|video|projector"
+)
+
+
+def check_report(folder: Path, report: dict[str, Any]) -> None:
+    """Raise `UserError` for weights that the loader did not use: of no layer, or of other sizes."""
+    for name, *shapes in report.get("mismatched_keys", ()):
+        found, needed = (tuple(shape) for shape in shapes)
+        problem = "cannot be loaded as a causal language model"
+        problem += f": {name} has the shape {found} in its files, and {needed} by its config.json"
+        raise UserError(f"{folder}: {problem}; name one whose files belong together")
+    unused = [name for name in report.get("unexpected_keys", ()) if not NOT_LEARNED.search(name)]
+    if unused:
+        problem = f"holds {len(unused)} weights that its config.json has no place for, such as"
+        remedy = "name one whose files belong together"
+        raise UserError(f"{folder}: {problem} {min(unused)}; {remedy}")
+
+
+def check_numbers(folder: Path, model: Any) -> None:
+    """Raise `UserError` for weights that were saved as whole numbers, or are not finite."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118, it is no mapping
+                kind = file.get_slice(name).get_dtype()
+                if not kind.startswith(("F16", "F32", "F64", "BF16")) and not NOT_LEARNED.search(
+                    name
+                ):
+                    problem = f"its weight {name} is saved as {kind}, as of a packed model"
+                    raise UserError(f"{folder}: {problem}; {WHOLE}")
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
+            problem = f"its weight {name} holds what are no finite numbers"
             remedy = "name one that was saved before its training went astray"
-            raise UserError(f"{folder}: {name} holds no finite numbers; {remedy}")
+            raise UserError(f"{folder}: {problem}; {remedy}")
 
 
 # Tokens that stand for what is no text; a model of text alone may lack them (Gemma 3's smallest).
@@ -123,12 +169,16 @@ def context_length(config: Any) -> int:
     """Return how many tokens a model can read.
 
     Some families turn all positions otherwise as soon as one row grows long (Phi-3's longrope):
-    what is remembered would not fit what is new, so that they end where that begins.
+    what is remembered would not fit what is new, so that they end where that begins.  Raises
+    `UserError` for a length that is none.
     """
     text = config.get_text_config()
-    length = getattr(text, "max_position_embeddings", None) or 10**9
+    length = getattr(text, "max_position_embeddings", None)
+    length = 10**9 if length is None else length
     rope = getattr(text, "rope_parameters", None) or {}
     kinds = [kind for kind in rope.values() if isinstance(kind, dict)] or [rope]
+    if length < 1:
+        raise UserError(f"the model's config.json has a context of {length} tokens; mend it")
     for kind in kinds:  # one for all layers, or one for each kind of layer
         if kind.get("rope_type") in ("longrope", "dynamic"):
             length = min(length, kind.get("original_max_position_embeddings") or length)
@@ -176,7 +226,7 @@ def rust_errors(path: Path) -> Iterator[None]:
 
 
 @torch.no_grad()
-def check_numbers(model: Any, what: str) -> None:
+def check_still_sound(model: Any, what: str) -> None:
     """Raise `UserError`, which begins with `what`, for a model that no longer computes numbers."""
     problem = "holds weights that are not finite numbers"
     finite = all(bool(weight.isfinite().all()) for weight in model.parameters())

@@ -28,23 +28,31 @@ def digests(worlds: Sequence[str], data: Iterable[str]) -> dict[str, str]:
     for world in worlds:
         module = world.partition(":")[0]
         path = ROOT / "worlds" / f"{module}.py"
-        paths += with_imports(path if path.is_file() else own_module(module))
+        paths += with_imports(path if is_file(path) else own_module(module))
     for name in data:
         path = Path(name)
-        paths += sorted(path.rglob("*")) if path.is_dir() else [path]
+        paths += [path] if is_file(path) else sorted(path.rglob("*"))
     found = {}
     for path in paths:
-        if path.is_file():
+        if is_file(path):
             name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
             found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; what is wrong with a name that no file can have is said later."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def own_module(module: str) -> Path:
     """Return the file of anybody's own module; where there is none, one that does not exist."""
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # what is wrong with it is said when the world is made
+    except Exception:  # a stranger's package; what is wrong is said when the world is made
         spec = None
     return Path(spec.origin) if spec and spec.origin else ROOT / "no such module"
 
@@ -55,10 +63,14 @@ def with_imports(path: Path) -> list[Path]:
     ahead = [path]
     while ahead:
         path = ahead.pop()
-        if path in paths or not path.is_file():
+        if path in paths or not is_file(path):
             continue
         paths.append(path)
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):  # is told when the world is made
+            continue
+        for node in ast.walk(tree):
             names = []
             if isinstance(node, ast.ImportFrom):
                 module = node.module or ""

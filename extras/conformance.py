@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from engine import UserError
+from engine import UserError, command_line
 from envs import REFUSED
 from worlds.recipes import Book, names_in, package_folder
 from worlds.textcraft import TextCraft, identifier
@@ -442,7 +442,7 @@ def main(arguments: Sequence[str]) -> int:
         world = TextCraft()
         original = load_original()
     except UserError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {command_line.sentence(str(error))}", file=sys.stderr)
         return 2
     goals = list(world.book.goals)
     alone = books_differ(world.book, original.crafting_tree)

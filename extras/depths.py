@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import UserError
+from engine import UserError, command_line
 from extras.evidence import crossed_interval, interval_in_words, mean_with_interval
 from worlds.recipes import package_folder, read_book
 from worlds.textcraft import TextCraft
@@ -134,4 +134,4 @@ if __name__ == "__main__":
     try:
         print(table_by_depth([*map(Path, sys.argv[1:])]))
     except UserError as error:
-        sys.exit(f"depths.py: {error}")
+        sys.exit(f"depths.py: {command_line.sentence(str(error))}")

@@ -11,7 +11,6 @@ the others; and the verdicts of its answers, where `none` is an answer without o
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from collections import Counter
@@ -112,15 +111,15 @@ def compare(checkpoints: Sequence[Path], env: str, tasks: int, judge_tokens: int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return the exit status."""
-    parser = argparse.ArgumentParser(PROGRAM, description=__doc__.splitlines()[0])
+    parser = command_line.Parser(PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("checkpoints", metavar="CHECKPOINT", type=Path, nargs="+")
     parser.add_argument("--env", metavar="WORLD", default="lab")
     parser.add_argument("--tasks", metavar="N", type=int, default=100)
     parser.add_argument("--judge-tokens", metavar="N", type=int, default=Actor.judge_tokens)
-    options = parser.parse_args(arguments)
     disable_progress_bar()
 
     def carry_out() -> None:
+        options = parser.parse_args(arguments)
         command_line.check_number("tasks", options.tasks, 1, 10**6)
         command_line.check_number("judge_tokens", options.judge_tokens, 1, 10**6)
         print(compare(options.checkpoints, options.env, options.tasks, options.judge_tokens))

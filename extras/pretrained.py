@@ -11,7 +11,6 @@ here they become float32, which loses nothing, and an ordinary checkpoint that c
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -114,13 +113,13 @@ def convert(folder: Path, gguf: Path | None) -> Actor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return the exit status."""
-    parser = argparse.ArgumentParser(PROGRAM, description=__doc__.splitlines()[0])
+    parser = command_line.Parser(PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="new folder of the checkpoint")
     parser.add_argument("--gguf", metavar="FILE", type=Path, help="another model's file")
-    options = parser.parse_args(arguments)
     transformers.utils.logging.disable_progress_bar()
 
     def carry_out() -> None:
+        options = parser.parse_args(arguments)
         actor = convert(options.folder, options.gguf)
         count = actor.model.num_parameters()
         print(f"{options.folder}: {count / 1e6:.1f} million parameters; use it with --model")

@@ -11,7 +11,6 @@ was cut off begins again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from engine import UserError
+from engine import UserError, command_line
 from extras import plan, report
 
 LOCKS: dict[str, threading.Lock] = {}  # one for each warm-up, so that one run only makes it
@@ -127,9 +126,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Run what is missing, then write results/report.md and its pictures."""
-    parser = argparse.ArgumentParser(
+    parser = command_line.Parser(
+        "reproduce.py",
         description="The evidence: all methods, worlds, seeds and ablations, run side by side, "
-        "and one report from what they left."
+        "and one report from what they left.",
     )
     cores = os.cpu_count() or 1
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each method and world")
@@ -138,16 +138,18 @@ def main() -> int:
         "--hours", type=float, default=8.0, help="no run is begun after that many hours"
     )
     parser.add_argument("--report", action="store_true", help="run nothing")
-    options = parser.parse_args()
-    jobs = max(1, options.jobs)
-    end = time.monotonic() + 3600 * options.hours
     try:
+        options = parser.parse_args()
+        command_line.check_number("seeds", options.seeds, 1, 10**6)
+        command_line.check_number("hours", options.hours, 0, 10**6)
+        jobs = max(1, options.jobs)
+        end = time.monotonic() + 3600 * options.hours
         if not options.report:
             run_all(plan.trials(), jobs, end)
             run_all(plan.runs(options.seeds), jobs, end)  # with the rates that the trials chose
         report.write(options.seeds)
     except UserError as error:
-        print(f"reproduce.py: {error}", file=sys.stderr)
+        print(f"reproduce.py: {command_line.sentence(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("reproduce.py: stopped; the finished runs are kept", file=sys.stderr)

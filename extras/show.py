@@ -13,7 +13,6 @@ WORLD is a name that `train.py --env` takes, RUN the folder that it was given wi
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import random
@@ -28,7 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 import mcts
 from agent_r import BAD, GOOD, REVISE, Actor, Episode, Start, Step, Trajectory, play, transcript
 from critique import REVISION_THOUGHTS, verified_splice
-from engine import UserError
+from engine import UserError, command_line
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
 from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
@@ -295,7 +294,7 @@ def watch(checkpoint: str, env: str, task: str) -> None:
 # --- the command line
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(command_line.Parser):
     """A parser that tells a mistake in one sentence, where argparse prints its usage as well."""
 
     def error(self, message: str) -> None:
@@ -348,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         function = options.pop("function", parser.print_help)
         function(**options)
     except UserError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {command_line.sentence(str(error))}", file=sys.stderr)
         return 2
     except (EOFError, KeyboardInterrupt):
         print()

@@ -15,6 +15,7 @@ from engine.manual import THOUGHTS
 
 # bc learns from the general data alone, optimal from good trajectories (`Run.make_examples`).
 METHODS = ("agent-r", "bc", "optimal", "direct-revision", "eto")
+MANY = 10**9  # of whatever a flag counts; more would never end, or fit no memory
 WINNERS = ("search", "expert")  # of eto's pairs: as Agent-R's good ones, or as its authors have it
 
 
@@ -33,10 +34,12 @@ class Config:
     pairing: str = option("deepest", "the good leaf for a bad one", choices=critique.PAIRINGS)
     idle: str = option("context", "what idle steps of good data are", choices=critique.IDLE)
     revision_share: float = option(0.5, "of revisions in the agent data", least=0, most=1)
-    iterations: int = option(3, "how many times to search and train", least=0)
-    tasks: int = option(1000, "training tasks searched in an iteration, over all worlds")
-    simulations: int = option(8, "simulations per tree")
-    branch: int = option(4, "actions sampled when a node is expanded")
+    iterations: int = option(3, "how many times to search and train", least=0, most=1000)
+    tasks: int = option(
+        1000, "training tasks searched in an iteration, over all worlds", most=10**6
+    )
+    simulations: int = option(8, "simulations per tree", most=10**6)
+    branch: int = option(4, "actions sampled when a node is expanded", most=10**4)
     max_depth: int = option(0, "most steps of a searched episode; 0: the world's own", least=0)
     c_uct: float = option(0.25, "exploration constant of UCT", least=0)
     alpha: str = option(
@@ -56,20 +59,24 @@ class Config:
     max_new_tokens: int = option(64, "tokens of one reply at most")
     judge_tokens: int = option(500, "tokens of one answer of the judge at most")
     steps: int = option(1000, "optimisation steps in an iteration")
-    batch_size: int = option(32768, "tokens in an optimisation step")
-    micro_batch: int = option(8192, "tokens in one forward and backward pass")
+    batch_size: int = option(32768, "tokens in an optimisation step", most=10**7)
+    micro_batch: int = option(8192, "tokens in one forward and backward pass", most=10**7)
     lr: float = option(1e-5, "peak learning rate: a short rise, a linear fall", least=1e-9)
     warmup_lr: float = option(1.5e-3, "the same of the warm-up; 2e-5 with --model", least=1e-9)
     warmup_steps: int = option(0, "optimisation steps of the warm-up on general data", least=0)
-    warmup_tasks: int = option(4000, "tasks of each kind of its lessons, over all worlds")
+    warmup_tasks: int = option(
+        4000, "tasks of each kind of its lessons, over all worlds", most=10**6
+    )
     judge_share: float = option(0.4, "share of judged episodes in the lessons", least=0, most=1)
-    width: int = option(64, "hidden size of a tiny model")
-    layers: int = option(2, "layers of a tiny model")
-    lookback: int = option(0, "tokens back that a tiny model can look at its birth", least=0)
+    width: int = option(64, "hidden size of a tiny model", most=4096)
+    layers: int = option(2, "layers of a tiny model", most=128)
+    lookback: int = option(
+        0, "tokens back that a tiny model can look at its birth", least=0, most=1024
+    )
     rollouts: int = option(256, "episodes played, or trees searched, at a time")
     eval_tasks: int = option(1000, "held-out tasks per world; fewer if the split has fewer")
     eval_split: str = option("test", "of the held-out tasks", choices=("validation", "test"))
-    seed: int = option(0, "decides everything that is drawn", least=0)
+    seed: int = option(0, "decides everything that is drawn", least=0, most=10**30)
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda", "mps"))
     dtype: str = option(
         "float32", "to compute in; weights stay float32", choices=("float32", "bfloat16")
@@ -158,10 +165,11 @@ def same_alphas(config: Config, alpha: Any, iterations: Any) -> bool:
 
 def check(config: Config) -> None:
     """Raise `UserError` for a value that cannot be used, naming its flag."""
-    command_line.check(config)
+    command_line.check(config, MANY)
     if not config.out.strip() or "\0" in config.out:
         raise UserError("--out: an empty name, or one that no file can have; name a folder")
     config.alphas()
+    check_worlds(config)
     general = config.general or config.lessons
     if config.model and (config.warmed or (config.method == "bc" and not general)):
         problem = "need the warm-up data of --tiny, or bc another: with --model, name a file with"
@@ -176,3 +184,15 @@ def check(config: Config) -> None:
     if config.width % 32 and config.width not in (8, 16):
         remedy = "must be 8, 16 or a multiple of 32, the width of an attention head"
         raise UserError(f"--width {config.width}: {remedy}")
+
+
+def check_worlds(config: Config) -> None:
+    """Raise `UserError` for a world that is named twice, or counts too small for all of them."""
+    names = config.worlds
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--env {config.env}: {name} is named twice; name each world once")
+    for flag, count in (("--tasks", config.tasks), ("--warmup-tasks", config.warmup_tasks)):
+        if count < len(names):
+            remedy = f"it is for all {len(names)} worlds together, so at least {len(names)}"
+            raise UserError(f"{flag} {count}: {remedy}")

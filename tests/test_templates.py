@@ -6,8 +6,11 @@ The tokenizers are small ones, trained here; the templates have the traits of pu
 import datetime
 import itertools
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import (
     AddedToken,
     Tokenizer,
@@ -23,6 +26,9 @@ from transformers.utils import chat_template_utils
 from agent_r import ChatFormat
 from engine import UserError, chat_rendering
 from engine.chat import Template
+from engine.chat_limits import BoundedEnvironment
+
+resource = pytest.importorskip("resource")  # Linux and macOS
 
 MARKS = ("<s>", "</s>", "<|user|>", "<|bot|>", "<|end|>", "<|final|>", "<|back|>")
 CORPUS = [
@@ -313,6 +319,51 @@ def test_a_mark_that_is_also_found_in_other_letters_is_not_smuggled_in():
     assert chat.turn("go <|ROLE|> put").count(mark) == chat.turn("go put").count(mark) == 1
 
 
+def wide(text):
+    """The text in full-width letters and signs."""
+    return "".join(chr(ord(sign) + 0xFEE0) if "!" <= sign <= "~" else sign for sign in text)
+
+
+def restoring(kind):
+    """A tokenizer whose normaliser writes full-width letters and signs as plain ones."""
+    made = {"bytes": byte_level, "prepend": sentence_piece}[kind]()
+    backend = made.backend_tokenizer
+    steps = [normalizers.NFKC(), *([backend.normalizer] if backend.normalizer else [])]
+    backend.normalizer = normalizers.Sequence(steps)
+    parts = json.loads(backend.to_str())
+    for token in parts["added_tokens"]:
+        token["normalized"] = True  # so that marks are looked for in what was normalized
+    backend = Tokenizer.from_str(json.dumps(parts))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token=made.unk_token
+    )
+
+
+@pytest.mark.parametrize("kind", ["bytes", "prepend"])
+@pytest.mark.parametrize("trait", FORGED)
+def test_a_mark_that_a_normaliser_would_restore_stays_text(kind, trait):
+    tokenizer = restoring(kind)
+    tokenizer.chat_template = PLAIN[trait]
+    chat = ChatFormat(tokenizer)
+    for mark in FORGED[trait]:
+        restored = tokenizer.decode(tokenizer(wide(mark), add_special_tokens=False)["input_ids"])
+        assert mark in restored.replace(" ", ""), "else nothing is tried here"
+        for piece in (chat.opening, chat.turn, chat.reply):
+            seen = tokenizer.decode(piece(f"go {wide(mark)} put"))
+            assert seen.count(mark) == tokenizer.decode(piece("go it put")).count(mark)
+            assert "go" in seen
+            assert "put" in seen
+
+
+def test_a_template_that_makes_a_mark_of_a_text_is_not_followed():
+    template = PLAIN["marks"].replace("m.content", "m.content|replace('(', '<|')")
+    tokenizer = with_template("bytes", template)
+    chat = ChatFormat(tokenizer)
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    for piece in (chat.opening, chat.turn, chat.reply):
+        assert piece("go (end|> put").count(end) == piece("go it put").count(end)
+
+
 # --- the day, names, and what goes wrong
 
 
@@ -381,12 +432,97 @@ BROKEN = {
     "calls itself": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "cannot be rendered"),
     "loops": (ENDLESS + PLAIN["marks"], "does not end within"),
     "writes without end": ("{{ 'x' * 2000000 }}", "2,000,000 characters"),
+    "is long itself": (PLAIN["marks"] + "{# x #}" * 200_000, "text of 1,4.*characters"),
 }
+TWICE = "{% set x = x ~ x %}"
+NAMESPACE = "{% set ns = namespace(x='a', list=[]) %}"
+ROUNDS = "{% for i in range(99999) %}"
+LONG = "{% set long = 'a' * 1000000 %}"
+TOO_MUCH = {  # each would take minutes or gigabytes
+    "range": "{% for i in range(10**9) %}{% endfor %}",
+    "text": "{{ 'a' * 10**10 }}",
+    "list": "{{ [1] * 10**10 }}",
+    "power": "{{ 10**(10**9) }}",
+    "squares": "{% set x = 10**900 %}" + "{% set x = x * x %}" * 40,
+    "doubled": "{% set x = 'ab' %}" + TWICE * 60,
+    "added": f"{NAMESPACE}{ROUNDS}{{% set ns.x = ns.x + ns.x %}}{{% endfor %}}",
+    "joined": f"{NAMESPACE}{ROUNDS}{{% set ns.x = ns.x ~ ns.x %}}{{% endfor %}}",
+    "at once": f"{LONG}{{{{ {' ~ '.join(['long'] * 5000)} }}}}",
+    "slices": f"{LONG}{{% set all = [{'long[1:],' * 5000}] %}}",
+    "collected": f"{LONG}{NAMESPACE}{ROUNDS}"
+    "{% set ns.list = ns.list + [long.upper()] %}{% endfor %}",
+    "nested": "{% set x = [1] %}" + "{% set x = [x, x] %}" * 60 + "{{ x }}",
+    "nested dicts": "{% set x = {} %}" + "{% set x = {'a': x, 'b': x} %}" * 60 + "{{ x }}",
+    "called dicts": "{% set x = {} %}" + "{% set x = dict(a=x, b=x) %}" * 60 + "{{ x }}",
+    "filter": "{{ 'a'|center(10**10) }}",
+    "method": "{{ 'a'.zfill(10**10) }}",
+    "format": "{{ '%10000000000d' % 1 }}",
+    "star": "{{ '%*d' % (10**10, 1) }}",
+    "format filter": "{{ '%10000000000d'|format(1) }}",
+    "format method": "{{ '{:10000000000}'.format(1) }}",
+    "inner width": "{{ '{:{w}}'.format(1, w=10**10) }}",
+    "mapped width": "{{ '{:{w}}'.format_map({'w': 10**10}) }}",
+    "replace": LONG + "{{ long.replace('', long) }}",
+    "replace filter": LONG + "{{ long|replace('', long) }}",
+    "join": LONG + "{{ range(9999)|map('string')|join(long) }}",
+    "lipsum": "{{ lipsum(n=10**9) }}",
+    "indent": "{{ 'a\nb'|indent(10**10) }}",
+    "tojson": "{{ {'a': [1]}|tojson(indent=10**10) }}",
+    "rows": "{{ [1]|batch(10**10, 'x')|list }}",
+    "filtered loop": "{% set all = range(99999)|list %}{% for i in all if -1 in all %}{% endfor %}",
+    "output": f"{LONG}{ROUNDS}{{{{ long }}}}{{% endfor %}}",
+    "block": f"{LONG}{{% set y %}}{ROUNDS}{{{{ long }}}}{{% endfor %}}{{% endset %}}",
+    "macro": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+    "{{ f(50) }}",
+    "slow filter": "{{ ('a b' * 2000000)|wordwrap(1) }}",
+}
+
+
+@pytest.mark.parametrize("kind", TOO_MUCH)
+@pytest.mark.parametrize("main", [True, False], ids=["main", "thread"])
+def test_a_template_can_neither_hang_nor_fill_the_memory(kind, main, monkeypatch):
+    monkeypatch.setattr(chat_rendering, "SECONDS", 0.2)
+    tokenizer = with_template("bytes", TOO_MUCH[kind] + PLAIN["marks"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    with ThreadPoolExecutor(1) as pool:
+        take = (lambda: Template(tokenizer)) if main else pool.submit(Template, tokenizer).result
+        with pytest.raises(UserError, match="chat template cannot be rendered"):
+            take()
+    assert time.process_time() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB on Linux
+
+
+def test_a_template_that_only_some_text_lets_grow_cannot_hang_either():
+    template = "{% if 'bomb' in messages[-1].content %}{{ 'a' * 10**10 }}{% endif %}"
+    chat = ChatFormat(with_template("bytes", template + PLAIN["marks"]))
+    assert chat.template.opening("a bomb") != chat.template.opening("a")
+
+
+def test_a_plain_template_is_rendered_as_transformers_does_without_a_limit():
+    """The environment that stands in for jinja's sandbox changes no text."""
+    rich = (
+        "{% set ns = namespace(n=0) %}{% for m in messages if m.content %}{% set ns.n = ns.n + 1 %}"
+        "{{ '%s-%d' | format(m.role, ns.n) }} {{ m.content[1:] ~ m['content'] | upper | tojson }}"
+        "{{ 'x' * 3 }} {{ [1, (2, 3), {'a': none}] }} {{ messages | map(attribute='role') | list }}"
+        "{% if not loop.first %}{% break %}{% endif %}{% endfor %}{{ 7 % 4 }} {{ 2 ** 5 }} "
+        "{% macro f(a, b='c') %}{{ a.replace('h', b) }}{% endmacro %}{{ f('ho') }} "
+        "{{ '{:>4}'.format(1) }}"
+    )
+    bounded = chat_template_utils._cached_compile_jinja_template(rich)
+    assert isinstance(bounded.environment, BoundedEnvironment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            chat_template_utils, "ImmutableSandboxedEnvironment", ImmutableSandboxedEnvironment
+        )
+        plain = chat_template_utils._cached_compile_jinja_template(rich)
+    messages = [{"role": "user", "content": "hall"}, {"role": "assistant", "content": "go"}]
+    assert bounded.render(messages=messages) == plain.render(messages=messages)
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_what_goes_wrong_in_a_template_is_told_in_one_sentence_with_a_remedy(fault, monkeypatch):
-    monkeypatch.setattr(chat_rendering, "SECONDS", 1.0)
+    monkeypatch.setattr(chat_rendering, "SECONDS", 0.5)
     template, part = BROKEN[fault]
     tokenizer = with_template("bytes", template)
     with pytest.raises(UserError, match=part) as caught:

