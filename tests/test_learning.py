@@ -123,6 +123,23 @@ def test_no_hook_is_left_behind_when_the_model_raises():
     assert torch.equal(model(input_ids=ids).logits, before)
 
 
+def test_the_last_layer_of_a_llama_works_where_something_is_learned_alone():
+    model = family("llama").model
+    ids, labels = learned_at_random(model, 0.3)
+    seen = []
+    for layer in model.model.layers:
+        layer.mlp.up_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    learned_logits(model, ids, labels)
+    count = int((labels[:, 1:] != -100).sum())
+    width = model.config.hidden_size
+    assert seen == [(3, 9, width), (count, width)]
+    seen.clear()
+    model(input_ids=ids)
+    assert seen == [(3, 9, width)] * 2, "and everywhere again afterwards"
+    for layer in model.model.layers:
+        layer.mlp.up_proj._forward_pre_hooks.clear()
+
+
 # --- the same in pieces
 
 
@@ -203,7 +220,7 @@ def test_layers_computed_twice_keep_less_and_give_the_same_gradients():
     for ours, theirs in zip(gradients(model, loss), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     model.eval()
-    model.gradient_checkpointing_disable()
+    model.activation_checkpointing_disable()
 
 
 def test_a_family_that_cannot_compute_its_layers_twice_is_named(monkeypatch):
@@ -217,4 +234,4 @@ def test_a_family_that_cannot_compute_its_layers_twice_is_named(monkeypatch):
 def test_the_flag_decides_and_not_the_size(said):
     config = Config(**TINY | {"checkpointing": said, "width": 32, "layers": 1})
     actor = first_actor(config, {"lab": Lab})
-    assert actor.model.is_gradient_checkpointing == (said == "yes")
+    assert actor.model.is_activation_checkpointing == (said == "yes")
