@@ -17,6 +17,7 @@ class Bug:
     old: str  # what stands in the function exactly once
     new: str  # what stands there instead
     answer: str
+    hint: str = ""  # what a student is told
 
 
 BUGS = {

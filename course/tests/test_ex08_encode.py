@@ -196,14 +196,13 @@ def test_edge_the_words_of_a_role_may_stand_in_a_text():
         user("tell the assistant."),
         agent("Action: ask the assistant.", loss=True),
     ]
+    got = learned(messages, CHAT)
+    cause = "whose turn it is stands in the message's `role`; the same word may stand in a text"
     check(
         "what is learned where the turns speak of a user and of an assistant",
-        learned(messages, CHAT),
+        got,
         "_ Action: ask the assistant . <end>",
-        (
-            "_ . <end>",
-            "whose turn it is stands in the message's `role`; the same word stands in its text",
-        ),
+        (got, cause),
     )
 
 

@@ -44,9 +44,13 @@ def test_example_three_replies_of_which_two_are_the_same():
     hold(node.expanded, "the node is expanded from now on: `select` asks for the mark")
     steps = [below.step for below in node.children.values()]
     expected = [Step(reply(action), action, "", 0.0) for action in ("left", "right")]
-    cause = "a child has a step, which knows the reply and the action read from it"
+    whole = [Step(reply(action), reply(action), "", 0.0) for action in ("left", "right")]
     check(
-        "the steps of the children, which no world has seen", steps, expected, ([None] * 2, cause)
+        "the steps of the children, which no world has seen",
+        steps,
+        expected,
+        ([None] * 2, "a child has a step, which knows the reply and the action read from it"),
+        (whole, "the action is read from the reply: `parse_action`"),
     )
     parents = [below.parent is node for below in node.children.values()]
     hold(all(parents), "each child knows the node above it: `backpropagate` goes up there")

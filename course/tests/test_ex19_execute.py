@@ -57,7 +57,9 @@ GOING_BACK = splice("left", REVISE, "right", "right", "right", "right", context=
 
 def test_shape_a_trajectory_or_none():
     got = execute(GOING_BACK)
-    hold(isinstance(got, Trajectory), f"this splice can be carried out; got {shown(got)}")
+    cause = "the last action may end the episode: only what comes behind the end is too much"
+    happy = isinstance(got, Trajectory)
+    hold(happy, f"this splice can be carried out; got {shown(got)}\n  likely cause: {cause}")
     check("its task", got.task, "test-0")
 
 
@@ -97,9 +99,10 @@ def test_example_what_falls_short_is_not_kept():
 def test_edge_the_score_that_was_promised_is_enough():
     got = execute(splice("right", "right", "left", score=0.5))
     rule = "r(executed) >= r(splice) is enough: half was promised, and half is paid"
-    hold(got is not None, rule)
+    hold(got is not None, f"a splice was thrown away\n  likely cause: {rule}")
     better = execute(splice("right", "right", "right", score=0.5))
-    hold(better is not None, "a splice that pays more than it promised is kept")
+    rule = "more than was promised is kept as well"
+    hold(better is not None, f"a splice was thrown away\n  likely cause: {rule}")
 
 
 def test_edge_an_episode_that_ends_early_is_not_kept():
@@ -122,7 +125,7 @@ def test_edge_the_step_limit_ends_an_episode_too():
 def test_edge_a_success_that_pays_less_is_kept():
     got = execute(splice("left", REVISE, *["right"] * 4, context=1), Toll())
     rule = "a longer way may pay a little less: what the world calls a success is kept (`won`)"
-    hold(got is not None, rule)
+    hold(got is not None, f"a splice was thrown away\n  likely cause: {rule}")
     check("what it pays", got.score, 0.875)
 
 

@@ -30,7 +30,8 @@ def test_example_alpha_of_three_iterations():
         [0.5, 0.7, 1.0],
         ([0.5] * 3, "alpha rises: each iteration has its own"),
         ([1.0] * 3, "alpha rises: each iteration has its own"),
-        ([1.0, 0.5, 0.7], "iterations are counted from 1, a list from 0"),
+        ([1.0, 0.5, 0.7], "iterations are counted from 1, a list from 0: this is the one before"),
+        ([0.7, 1.0, 0.5], "iterations are counted from 1, a list from 0: this is the next one"),
         (["0.5", "0.7", "1.0"], "alpha is a number: `alphas` reads the flag"),
     )
 
