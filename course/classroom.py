@@ -26,7 +26,6 @@ import multiprocessing
 import os
 import sys
 import tempfile
-import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -42,6 +41,7 @@ from course.exercises import (
     EXERCISES,
     ROOT,
     Exercise,
+    body_of,
     find,
     path_of,
     read,
@@ -205,16 +205,6 @@ def restored_reports(blank: Path) -> dict[int, dict[str, Report]]:
         reports[exercise.number] = apart(blank, run_tests, tests)
         path.write_text(before, encoding="utf-8")
     return reports
-
-
-def body_of(source: str, name: str) -> str:
-    """Return the text of a function's body, without its docstring."""
-    function = find(source, name)
-    first = function.body[0]
-    start = first.lineno - 1
-    if ast.get_docstring(function) is not None:
-        start = first.end_lineno
-    return textwrap.dedent("\n".join(source.splitlines()[start : function.end_lineno]))
 
 
 @dataclass

@@ -292,6 +292,16 @@ def find(source: str, name: str) -> ast.FunctionDef:
     return node
 
 
+def body_of(source: str, name: str) -> str:
+    """Return the text of a function's body, without its docstring."""
+    function = find(source, name)
+    first = function.body[0]
+    start = first.lineno - 1
+    if ast.get_docstring(function) is not None:
+        start = first.end_lineno
+    return textwrap.dedent("\n".join(source.splitlines()[start : function.end_lineno]))
+
+
 def with_body(source: str, name: str, body: str) -> str:
     """Return the source with another body of the function `name`; its docstring is kept."""
     function = find(source, name)

@@ -136,6 +136,29 @@ def test_edge_a_failure_without_an_error_is_no_start_and_is_not_counted():
     )
 
 
+def test_edge_what_gives_no_start_ends_nothing():
+    cause = "what gives no start is passed over; the episodes behind it are looked at all the same"
+    check(
+        "the starts made of a success, a failure without an error, a fatal one, and a failure",
+        prefixes(SOLVED, played("right", "right"), JUMPED, FAILED),
+        ([["right", "left"]], 1),
+        (([], 0), cause),
+        (([], 1), cause),
+    )
+
+
+def test_edge_an_episode_that_is_over_is_no_start_whatever_the_expert_says():
+    class Ending(Street):
+        """The expert names a way from the river too, but there the episode is over."""
+
+        def expert(self):
+            return ["right"] * (5 - self.house)
+
+    got = critique.failed_prefixes([JUMPED], Ending)
+    cause = "ask the episode whether it is over: nobody plays on from there"
+    check("the starts made of an episode that its error ended", got, ([], 1), (got, cause))
+
+
 def test_edge_no_episodes():
     check("the starts made of no episodes", prefixes(), ([], 0))
 
