@@ -7,6 +7,7 @@ tests/test_course.py judges:
     restored   by exercise: what its own tests say where all others are blank
     solutions  by exercise and name: what its tests say to each solution of right.py and wrong.py
     sample     some rows of the matrix
+    alone      by what is wrong elsewhere: what one exercise's tests say all the same
     bugs       by number (0: none is planted): what a small run leaves
     again      what a second run without a bug leaves
 
@@ -50,6 +51,7 @@ from course.exercises import (
     with_body,
     write_blank,
     write_bug,
+    write_sound,
 )
 from course.right import RIGHT
 from course.wrong import WRONG
@@ -101,15 +103,20 @@ class Recorder:
                 exercise = marked.number
         self.reports[report.nodeid] = Report(report.outcome, message, exercise)
 
+    def pytest_collectreport(self, report: Any) -> None:
+        """Keep what could not be collected, under the name of its file."""
+        if report.outcome != "passed":
+            self.reports[report.nodeid] = Report(report.outcome, str(report.longrepr), 0)
 
-def run_tests(patterns: Sequence[str]) -> dict[str, Report]:
-    """Run the test files of the working folder that these patterns name."""
+
+def run_tests(patterns: Sequence[str], *options: str) -> dict[str, Report]:
+    """Run the test files of the working folder that these patterns name; all, if there is none."""
     recorder = Recorder()
     files: list[str] = []
     for pattern in patterns:
         files += sorted(map(str, Path().glob(pattern)))
     sys.modules.pop("conftest", None)  # what it remembers is of one run
-    pytest.main([*files, *PYTEST.split()], plugins=[recorder])
+    pytest.main([*files, *options, *PYTEST.split()], plugins=[recorder])
     return recorder.reports
 
 
@@ -151,11 +158,11 @@ def solution(exercise: Exercise, body: str) -> Any:
     return namespace[definition.name]
 
 
-def small_run() -> dict[str, Any]:
+def small_run(flags: str = "") -> dict[str, Any]:
     """Return what a run of train.py in the working folder leaves, but for times."""
     train = importlib.import_module("train")
     torch.set_num_threads(1)
-    status = train.main(SMALL.split())
+    status = train.main([*SMALL.split(), *flags.split()])
     rows = []
     for line in Path("run/results.jsonl").read_text().splitlines():
         rows.append(json.loads(line) | {"seconds": 0})
@@ -234,11 +241,40 @@ def matrix_row(sound: Path, number: int, title: str) -> MatrixRow:
     return MatrixRow(number, title, sorted(failed), messages)
 
 
+# What is wrong in a copy, as a file and what is put at its end or into it; and whose tests are run.
+ALONE = {
+    "another exercise loops": ("mcts.py", "select", "while True:\n    pass", "ex12"),
+    "the exercise itself loops": ("mcts.py", "select", "while True:\n    pass", "ex2"),
+    "another module is no Python": ("critique.py", "", "def half(:\n", "ex1"),
+    "its own module is no Python": ("critique.py", "", "def half(:\n", "ex4"),
+    "its own module cannot be imported": ("critique.py", "", "nothing_of_this_name\n", "ex4"),
+    "a test of the project is no Python": ("tests/test_envs.py", "", "def half(:\n", "ex3"),
+}
+
+
+def alone(sound: Path) -> dict[str, dict[str, Report]]:
+    """Return what one exercise's tests say where something else is wrong, by what that is."""
+    conftest = sound / "conftest.py"
+    limits = conftest.read_text(encoding="utf-8")
+    hasty = limits.replace("\nLIMIT = 10\nLATER_LIMIT = 2\n", "\nLIMIT = 1\nLATER_LIMIT = 0.1\n")
+    conftest.write_text(hasty, encoding="utf-8")
+    said = {}
+    for title, (name, function, text, mark) in ALONE.items():
+        path = sound / name
+        before = path.read_text(encoding="utf-8")
+        broken = with_body(before, function, text) if function else before + text
+        path.write_text(broken, encoding="utf-8")
+        said[title] = apart(sound, run_tests, [], "-m", mark)
+        path.write_text(before, encoding="utf-8")
+    conftest.write_text(limits, encoding="utf-8")
+    return said
+
+
 def write_matrix(file: Path) -> None:
     """Write a row for every wrong solution, as it is made, and what is not as it should be."""
     with tempfile.TemporaryDirectory() as name, file.open("w", encoding="utf-8") as lines:
         sound = Path(name) / "sound"
-        write_blank(sound, [])
+        write_sound(sound)
         for number, solutions in WRONG.items():
             for title in solutions:
                 row = matrix_row(sound, number, title)
@@ -264,14 +300,15 @@ def play_through() -> dict[str, Any]:
         results["blank"] = apart(folder / "blank", run_tests, [ALL_EXERCISES, *SUITE])
         results["restored"] = restored_reports(folder / "blank")
         results["solutions"] = apart(ROOT, run_solutions)
-        write_blank(folder / "sound", [])
+        write_sound(folder / "sound")
         results["sample"] = [matrix_row(folder / "sound", *row) for row in SAMPLE]
+        results["alone"] = alone(folder / "sound")
         results["bugs"][0] = bug_run(folder / "sound")
         for number in BUGS:
             copy = folder / f"bug-{number}"
             write_bug(copy, number)
             results["bugs"][number] = bug_run(copy)
-        write_blank(folder / "again", [])
+        write_sound(folder / "again")
         results["again"] = bug_run(folder / "again")
     return results
 

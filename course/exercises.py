@@ -54,7 +54,10 @@ FOR_STUDENTS = (
     "course/tests/test_ex*.py",
     "tests/*.py",
 )
-BENCHMARK = ROOT / "tests" / "bench.py"  # not copied: what it measures against would be answers
+NOT_COPIED = {
+    ROOT / "tests" / "bench.py",  # what it measures against would be answers
+    ROOT / "docs" / "grading.md",  # for teachers
+}
 
 # What the project's README says of what is not in a copy, and what stands there instead.
 OF_THE_COURSE = "\n## The course\n"
@@ -361,6 +364,11 @@ def write_blank(folder: Path, exercises: Iterable[Exercise] = EXERCISES) -> None
     write_students_copy(folder, exercises, EXERCISES, handout)
 
 
+def write_sound(folder: Path) -> None:
+    """Write a copy in which everything is as it is here; raises `UserError` as `write_blank`."""
+    write_students_copy(folder, [], EXERCISES, "# A sound copy, with all solutions\n")
+
+
 def write_part(folder: Path, number: int) -> None:
     """Write what one part of the course needs: earlier parts are solved in it, this one is blank.
 
@@ -489,7 +497,7 @@ def write_copy(
     if occupied:
         remedy = "name a new folder, or remove it"
         raise UserError(f"{folder}: something stands there already; {remedy}")
-    missing = {BENCHMARK, *left_out}
+    missing = {*NOT_COPIED, *left_out}
     for pattern in patterns:
         for path in ROOT.glob(pattern):
             compiled = "__pycache__" in path.parts
