@@ -33,7 +33,7 @@ TRICKS = {
     "skip": "import pytest\npytest.skip('not today')",
     "exit": "import os\nos._exit(0)",
     "patch": PATCH,
-    "loop": "while True:\n    try:\n        input_ = 1\n    except:\n        pass",
+    "loop": "while True:\n    pass",
     "print": "while True:\n    print('x' * 10**6)",
     "memory": "hoard = []\nwhile True:\n    hoard.append(bytearray(10**8))",
     "write": "import os\nopen({outside!r}, 'w').write('I')\nos.system('touch ' + {outside!r})",

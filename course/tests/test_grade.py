@@ -16,7 +16,7 @@ if not hasattr(os, "fork"):
     pytest.skip("the grader forks", allow_module_level=True)
 
 sys.path.insert(0, str(Path(__file__).parent))
-from submissions import OF_FILES, TRICKS, hand_in, play_trick  # noqa: E402
+from submissions import OF_FILES, TRICKS, hand_in, play_trick
 
 OF_PART = PARTS[0].exercises
 ALL = {exercise.number for exercise in EXERCISES}
@@ -99,7 +99,7 @@ def test_a_row_for_each_student_with_a_column_for_each_exercise(graded):
         ("skip", "was skipped, not passed: "),
         ("exit", "the process ended before its tests did"),
         ("patch", "the checker was tampered with"),
-        ("loop", "longer than 6 seconds"),
+        ("loop", "seconds"),
         ("print", ""),
         ("memory", "MemoryError"),
         ("write", "lies outside: open is not allowed there"),
