@@ -12,6 +12,8 @@ from collections import Counter
 
 import pytest
 
+import critique
+from agent_r import ChatFormat, Step, Trajectory
 from course import hunt
 from course.bugs import BUGS
 from course.classroom import SAMPLE, Report
@@ -34,6 +36,7 @@ from course.exercises import (
 from course.mutants import mutants_of
 from course.right import RIGHT
 from course.wrong import WRONG
+from engine.tiny import word_tokenizer
 
 if not hasattr(os, "fork"):
     pytest.skip("the course is tested by forking", allow_module_level=True)
@@ -251,6 +254,17 @@ def test_a_mutant_is_one_small_change():
         changed
     )
     assert all(text != ast.unparse(ast.parse(body)) for text in changed.values())
+
+
+def test_our_own_refusals_name_what_was_wrong():
+    step = Step("Action: go", "go", "a room.", 0.0)
+    bad = Trajectory("task", "go.", "here.", [step, step, step])
+    with pytest.raises(ValueError, match="step 0, must lie between 1 and 2"):
+        critique.splice(bad, bad, 1, 0, "hm.")
+    user = {"role": "user", "content": "go"}
+    chat = ChatFormat(word_tokenizer("go"))
+    with pytest.raises(ValueError, match="turn 1 is a user turn; user and assistant must"):
+        chat.encode([user, user])
 
 
 # --- silent bugs
