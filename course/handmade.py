@@ -31,10 +31,10 @@ def shown(value):
     """Return a value as text that can be read at a glance: a node as the way that leads to it."""
     if isinstance(value, Node):
         actions = [node.step.action if node.step else "?" for node in value.path()]
-        return f"the node behind {actions}" if actions else "the root"
-    if isinstance(value, Tree):
-        return f"the tree of the task {value.task!r}"
-    if isinstance(value, list | tuple):
+        text = f"the node behind {actions}" if actions else "the root"
+    elif isinstance(value, Tree):
+        text = f"the tree of the task {value.task!r}"
+    elif isinstance(value, list | tuple):
         inner = ", ".join(map(shown, value))
         text = f"[{inner}]" if isinstance(value, list) else f"({inner})"
     elif isinstance(value, dict):

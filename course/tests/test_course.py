@@ -33,10 +33,13 @@ from course.exercises import (
     with_edit,
     write_bug,
 )
+from course.handmade import check, child, shown
 from course.mutants import mutants_of
 from course.right import RIGHT
 from course.wrong import WRONG
+from engine.command_line import carry_out
 from engine.tiny import word_tokenizer
+from mcts import Node
 
 if not hasattr(os, "fork"):
     pytest.skip("the course is tested by forking", allow_module_level=True)
@@ -254,6 +257,35 @@ def test_a_mutant_is_one_small_change():
         changed
     )
     assert all(text != ast.unparse(ast.parse(body)) for text in changed.values())
+
+
+def test_a_blank_ends_a_command_in_one_sentence(capsys):
+    def blank():
+        raise NotImplementedError(EXERCISES[1].message)
+
+    assert carry_out("train.py", blank) == 2
+    sentence = "train.py: Exercise 2: walk down by UCT, is not written yet\n"
+    assert capsys.readouterr().err == sentence
+
+    def unfinished_world():
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError):
+        carry_out("train.py", unfinished_world)
+
+
+@pytest.mark.parametrize("length", [3, 3000])
+def test_a_tree_is_shown_at_a_glance(length):
+    root = Node()
+    leaf = root
+    for number in range(length):
+        leaf = child(leaf, f"step {number}")
+    assert shown(root) == "the root"
+    assert shown([root, 1]) == "[the root, 1]"
+    assert shown(leaf).startswith("the node behind ['step 0', 'step 1', 'step 2'")
+    with pytest.raises(pytest.fail.Exception) as failure:
+        check("the leaf", leaf, root)
+    assert len(str(failure.value)) < 1500
 
 
 def test_our_own_refusals_name_what_was_wrong():
