@@ -138,9 +138,9 @@ def shared_steps(bad: Node, good: Node) -> int:
 def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> list[Pair]:
     """Return bad leaves of a tree, at most `settings.pairs` drawn by `rng`, with their good leaves.
 
-    A leaf is good if r >= alpha; a pair needs r(good) - r(bad) > beta.  (The paper's text has
-    r(bad) < beta < r(good); this is the form that its experiments ran.)  So a leaf that is good may
-    be the bad one of a pair.  A root at which the episode ended has no step and is passed over.
+    A leaf is good by `Step.is_good`; a pair needs r(good) - r(bad) > beta, as its experiments ran
+    (the paper's text has r(bad) < beta < r(good)).  All good ones are kept, the deepest shared node
+    first, then as sampled; a good leaf may be the bad one of a pair.  A root has no step: no leaf.
     """
     leaves = [leaf for leaf in tree.leaves() if leaf.step]
     good_leaves = [leaf for leaf in leaves if leaf.step.is_good(settings.alpha)]
@@ -244,7 +244,10 @@ def find_first_errors(
 
 
 def ask(actor: Actor, trajectory: Trajectory, start: int) -> list[Question]:
-    """Return the judge's questions from step `start` on, as many as are sure to fit."""
+    """Return the judge's questions from step `start` on, as many as are sure to fit.
+
+    The first opens the dialogue.  Revisions are passed over.  Answers may take all `judge_tokens`.
+    """
     questions: list[Question] = []
     length = 0
     for t in range(start, len(trajectory.steps)):
@@ -331,9 +334,9 @@ def revision_turn(thought: str, score: float) -> Step:
 def splice(
     bad: Trajectory, good: Trajectory, shared: int, error: int, thought: str, *, back: int = 0
 ) -> Trajectory:
-    """Return the revision trajectory (paper, Phase I).
+    """Return the revision trajectory (paper, Phase I): `bad` with other steps.
 
-    Bad steps up to and including t' = `error` are context and not learned, the revision turn is
+    Bad steps up to and including t' = `error` are context and not learned, the `revision_turn` is
     learned, and the good steps after the shared node keep their own `learned`.  The good
     observations stay as they were recorded.  Ours: with `back` > 0 the good steps begin that many
     before the shared node, which walks back to it where the world lets one do so.
@@ -348,7 +351,7 @@ def splice(
 
 
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
-    """Return the same actions with the observations that the world really gives.
+    """Return the same replies, learned or not, with the observations that the world really gives.
 
     It is None if the episode ends early or falls short of the splice's score, unless it is won: a
     longer way may pay a little less.

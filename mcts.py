@@ -142,7 +142,7 @@ def select(root: Node, c_uct: float) -> Node:
 
 
 def expand(node: Node, replies: Sequence[str]) -> int | None:
-    """Add a child for each different reply; return the index of the reply to play.
+    """Expand a node by a child for each new reply; return the index of the reply to play.
 
     It is the first whose child was never visited, else the first whose child is not finished; None
     if all of them are, so that there is nothing left to find out.
@@ -177,7 +177,7 @@ def backpropagate(leaf: Node, value: float) -> None:
 
 
 def graft(node: Node, episode: Episode) -> Node:
-    """Hang the steps that an episode took beyond `node` below it; return the leaf.
+    """Hang what an episode did beyond `node` below it; return the leaf, `done` and `finish`ed.
 
     A node that was sampled earlier and is visited for the first time learns only now what the world
     answered.

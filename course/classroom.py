@@ -4,10 +4,15 @@ So torch is imported once.  `python -m course.classroom` prints one JSON object,
 tests/test_course.py judges:
 
     blank      what every test says in the copy in which all exercises are blank
-    restored   by exercise: the same of the exercises' tests, this one's own solution in its place
-    solutions  by exercise and name: what its tests say to each solution of wrong.py
+    restored   by exercise: what its own tests say where all others are blank
+    solutions  by exercise and name: what its tests say to each solution of right.py and wrong.py
+    sample     some rows of the matrix
+    alone      by what is wrong elsewhere: what one exercise's tests say all the same
     bugs       by number (0: none is planted): what a small run leaves
     again      what a second run without a bug leaves
+
+`python -m course.classroom --matrix FILE` puts every wrong solution into a sound copy, runs the
+tests of all exercises there, and writes a row for each: which exercises fail, and what was said.
 """
 
 from __future__ import annotations
@@ -32,13 +37,34 @@ from typing import Any
 import pytest
 import torch
 
-from course import wrong
 from course.bugs import BUGS
-from course.exercises import EXERCISES, ROOT, Exercise, find, with_body, write_blank, write_bug
+from course.exercises import (
+    EXERCISES,
+    ROOT,
+    Exercise,
+    body_of,
+    find,
+    path_of,
+    read,
+    relative,
+    test_file,
+    with_body,
+    write_blank,
+    write_bug,
+    write_sound,
+)
+from course.right import RIGHT
+from course.wrong import WRONG
 
 # Of the project's other tests what is quick, and meets a blank here and there.
 SUITE = ("tests/test_envs.py", "tests/test_mcts.py", "tests/test_critique.py")
 ALL_EXERCISES = "course/tests/test_ex*_*.py"
+SAMPLE = (  # of the matrix: what other exercises call, or what ends a search
+    (1, "a child never visited divides by 0"),
+    (2, "children instead of expanded"),
+    (3, "failures not counted"),
+    (16, "no log"),
+)
 PYTEST = "-q --tb=line --assert=plain -p no:cacheprovider -p no:unraisableexception --rootdir=."
 SMALL = (
     "--tiny --env handmade:Boxes --iterations 2 --tasks 30 --simulations 6 --branch 3 --alpha 0.5"
@@ -77,29 +103,36 @@ class Recorder:
                 exercise = marked.number
         self.reports[report.nodeid] = Report(report.outcome, message, exercise)
 
+    def pytest_collectreport(self, report: Any) -> None:
+        """Keep what could not be collected, under the name of its file."""
+        if report.outcome != "passed":
+            self.reports[report.nodeid] = Report(report.outcome, str(report.longrepr), 0)
 
-def run_tests(patterns: Sequence[str]) -> dict[str, Report]:
-    """Run the test files of the working folder that these patterns name."""
+
+def run_tests(patterns: Sequence[str], *options: str) -> dict[str, Report]:
+    """Run the test files of the working folder that these patterns name; all, if there is none."""
     recorder = Recorder()
     files: list[str] = []
     for pattern in patterns:
         files += sorted(map(str, Path().glob(pattern)))
-    pytest.main([*files, *PYTEST.split()], plugins=[recorder])
+    sys.modules.pop("conftest", None)  # what it remembers is of one run
+    pytest.main([*files, *options, *PYTEST.split()], plugins=[recorder])
     return recorder.reports
 
 
 def run_solutions() -> dict[int, dict[str, Any]]:
-    """Return what the tests of each exercise say to each of its solutions, `right` among them."""
+    """Return what the tests of each exercise say to each of its solutions, right and wrong."""
     reports: dict[int, dict[str, Any]] = {}
     for exercise in EXERCISES:
         number = exercise.number
-        bodies = {"right": wrong.RIGHT[number], **wrong.WRONG[number]}
+        bodies = {f"right {way}": body for way, body in enumerate(RIGHT[number], start=1)}
+        bodies |= WRONG[number]
         owner, name = place(exercise)
         ours = getattr(owner, name)
         reports[number] = {}
         for title, body in bodies.items():
             setattr(owner, name, solution(exercise, body))
-            reports[number][title] = run_tests([f"course/tests/test_ex{number:02}_*.py"])
+            reports[number][title] = run_tests([str(test_file(exercise).relative_to(ROOT))])
         setattr(owner, name, ours)
     return reports
 
@@ -116,7 +149,7 @@ def place(exercise: Exercise) -> tuple[Any, str]:
 def solution(exercise: Exercise, body: str) -> Any:
     """Return the exercise's function with another body, as its own module would define it."""
     module = importlib.import_module(exercise.module)
-    path = Path(module.__file__)
+    path = path_of(exercise.module)
     source = path.read_text(encoding="utf-8")
     definition = find(with_body(source, exercise.name, body), exercise.name)
     code = compile(ast.Module([definition], []), path, "exec")  # annotations stay text, as here
@@ -125,11 +158,11 @@ def solution(exercise: Exercise, body: str) -> Any:
     return namespace[definition.name]
 
 
-def small_run() -> dict[str, Any]:
+def small_run(flags: str = "") -> dict[str, Any]:
     """Return what a run of train.py in the working folder leaves, but for times."""
     train = importlib.import_module("train")
     torch.set_num_threads(1)
-    status = train.main(SMALL.split())
+    status = train.main([*SMALL.split(), *flags.split()])
     rows = []
     for line in Path("run/results.jsonl").read_text().splitlines():
         rows.append(json.loads(line) | {"seconds": 0})
@@ -164,15 +197,90 @@ def move_to(folder: Path) -> None:
     sys.stderr = sys.stdout
 
 
-def restored_reports(folder: Path) -> dict[int, dict[str, Report]]:
-    """Return what the exercises' tests say in copies in which all but one are blank."""
+def restored_reports(blank: Path) -> dict[int, dict[str, Report]]:
+    """Return what each exercise's tests say with its own solution, all others being blank.
+
+    `blank` is a copy in which every exercise is blank; it is left as it was.
+    """
     reports = {}
     for exercise in EXERCISES:
-        others = [other for other in EXERCISES if other is not exercise]
-        copy = folder / f"restored-{exercise.number}"
-        write_blank(copy, others)
-        reports[exercise.number] = apart(copy, run_tests, [ALL_EXERCISES])
+        path = blank / relative(exercise.module)
+        before = path.read_text(encoding="utf-8")
+        body = body_of(read(exercise.module), exercise.name)
+        path.write_text(with_body(before, exercise.name, body), encoding="utf-8")
+        tests = [str(test_file(exercise).relative_to(ROOT))]
+        reports[exercise.number] = apart(blank, run_tests, tests)
+        path.write_text(before, encoding="utf-8")
     return reports
+
+
+@dataclass
+class MatrixRow:
+    """What the tests of all exercises say where one exercise is solved wrong."""
+
+    exercise: int
+    title: str  # of the wrong solution
+    failed: list[int]  # the exercises of which tests fail
+    messages: list[str]  # what these say
+
+
+def matrix_row(sound: Path, number: int, title: str) -> MatrixRow:
+    """Put one wrong solution into a sound copy, run the tests of all exercises, and take it out."""
+    exercise = EXERCISES[number - 1]
+    path = sound / relative(exercise.module)
+    before = path.read_text(encoding="utf-8")
+    path.write_text(with_body(before, exercise.name, WRONG[number][title]), encoding="utf-8")
+    reports = apart(sound, run_tests, [ALL_EXERCISES])
+    path.write_text(before, encoding="utf-8")
+    failed = set()
+    messages = []
+    for report in reports.values():
+        if report.outcome != "passed":
+            failed.add(report.exercise)
+            messages.append(report.message)
+    return MatrixRow(number, title, sorted(failed), messages)
+
+
+# What is wrong in a copy, as a file and what is put at its end or into it; and whose tests are run.
+ALONE = {
+    "another exercise loops": ("mcts.py", "select", "while True:\n    pass", "ex12"),
+    "the exercise itself loops": ("mcts.py", "select", "while True:\n    pass", "ex2"),
+    "another module is no Python": ("critique.py", "", "def half(:\n", "ex1"),
+    "its own module is no Python": ("critique.py", "", "def half(:\n", "ex4"),
+    "its own module cannot be imported": ("critique.py", "", "nothing_of_this_name\n", "ex4"),
+    "a test of the project is no Python": ("tests/test_envs.py", "", "def half(:\n", "ex3"),
+}
+
+
+def alone(sound: Path) -> dict[str, dict[str, Report]]:
+    """Return what one exercise's tests say where something else is wrong, by what that is."""
+    conftest = sound / "conftest.py"
+    limits = conftest.read_text(encoding="utf-8")
+    hasty = limits.replace("\nLIMIT = 10\nLATER_LIMIT = 2\n", "\nLIMIT = 1\nLATER_LIMIT = 0.1\n")
+    conftest.write_text(hasty, encoding="utf-8")
+    said = {}
+    for title, (name, function, text, mark) in ALONE.items():
+        path = sound / name
+        before = path.read_text(encoding="utf-8")
+        broken = with_body(before, function, text) if function else before + text
+        path.write_text(broken, encoding="utf-8")
+        said[title] = apart(sound, run_tests, [], "-m", mark)
+        path.write_text(before, encoding="utf-8")
+    conftest.write_text(limits, encoding="utf-8")
+    return said
+
+
+def write_matrix(file: Path) -> None:
+    """Write a row for every wrong solution, as it is made, and what is not as it should be."""
+    with tempfile.TemporaryDirectory() as name, file.open("w", encoding="utf-8") as lines:
+        sound = Path(name) / "sound"
+        write_sound(sound)
+        for number, solutions in WRONG.items():
+            for title in solutions:
+                row = matrix_row(sound, number, title)
+                print(json.dumps(dataclasses.asdict(row)), file=lines, flush=True)
+                if row.failed != [number]:
+                    print(f"exercise {number}, {title}: failed are {row.failed}")
 
 
 def bug_run(copy: Path) -> dict[str, Any]:
@@ -183,28 +291,38 @@ def bug_run(copy: Path) -> dict[str, Any]:
         return {"error": traceback.format_exc()}
 
 
-def main() -> None:
-    """Make all copies, run all of it, print what was said."""
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    importlib.import_module("train")  # what it imports stays; each process imports ours anew
-    gc.freeze()  # what is shared with the children stays shared
+def play_through() -> dict[str, Any]:
+    """Make all copies, run all of it, and return what was said."""
     results: dict[str, Any] = {"bugs": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_blank(folder / "blank")
         results["blank"] = apart(folder / "blank", run_tests, [ALL_EXERCISES, *SUITE])
-        results["restored"] = restored_reports(folder)
+        results["restored"] = restored_reports(folder / "blank")
         results["solutions"] = apart(ROOT, run_solutions)
-        write_blank(folder / "sound", [])
+        write_sound(folder / "sound")
+        results["sample"] = [matrix_row(folder / "sound", *row) for row in SAMPLE]
+        results["alone"] = alone(folder / "sound")
         results["bugs"][0] = bug_run(folder / "sound")
         for number in BUGS:
             copy = folder / f"bug-{number}"
             write_bug(copy, number)
             results["bugs"][number] = bug_run(copy)
-        write_blank(folder / "again", [])
+        write_sound(folder / "again")
         results["again"] = bug_run(folder / "again")
-    print(json.dumps(results, default=dataclasses.asdict))
+    return results
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Play the course through and print it, or write the matrix."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    importlib.import_module("train")  # what it imports stays; each process imports ours anew
+    gc.freeze()  # what is shared with the children stays shared
+    if arguments[:1] == ["--matrix"]:
+        write_matrix(Path(arguments[1]))
+    else:
+        print(json.dumps(play_through(), default=dataclasses.asdict))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -10,31 +10,52 @@ import pytest
 
 from agent_r import Step, Trajectory
 from envs import World
-from mcts import Node
+from mcts import Node, Tree
 
 # --- failures that explain themselves
 
+LENGTH = 600  # characters of a value that are shown at most
 
-def same(got, expected):
-    """Whether two values are equal, numbers to within rounding."""
+
+def same(got, expected, within=1e-6):
+    """Whether two values are equal, numbers to within rounding: `within` relatively."""
     if isinstance(expected, float) and isinstance(got, numbers.Real):
-        return math.isclose(got, expected, rel_tol=1e-6, abs_tol=1e-9)
+        return math.isclose(got, expected, rel_tol=within, abs_tol=max(within / 100, 1e-9))
     if isinstance(expected, list | tuple) and type(got) is type(expected):
-        return len(got) == len(expected) and all(map(same, got, expected))
+        pairs = zip(got, expected, strict=False)
+        return len(got) == len(expected) and all(same(*pair, within) for pair in pairs)
     return got is expected or got == expected
 
 
-def check(what, got, expected, *causes):
+def shown(value):
+    """Return a value as text that can be read at a glance: a node as the way that leads to it."""
+    if isinstance(value, Node):
+        actions = [node.step.action if node.step else "?" for node in value.path()]
+        text = f"the node behind {actions}" if actions else "the root"
+    elif isinstance(value, Tree):
+        text = f"the tree of the task {value.task!r}"
+    elif isinstance(value, list | tuple):
+        inner = ", ".join(map(shown, value))
+        text = f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    elif isinstance(value, dict):
+        inner = ", ".join(f"{key!r}: {shown(entry)}" for key, entry in value.items())
+        text = f"{{{inner}}}"
+    else:
+        text = repr(value)
+    return text if len(text) <= LENGTH else f"{text[:LENGTH]} ... ({len(text)} characters)"
+
+
+def check(what, got, expected, *causes, within=1e-6):
     """Fail unless `got` is `expected`.
 
     Each cause is a pair: what one gets by a common mistake, and the mistake in a sentence.
     """
     __tracebackhide__ = True
-    if same(got, expected):
+    if same(got, expected, within):
         return
-    message = f"{what}\n  expected: {expected!r}\n  got:      {got!r}"
+    message = f"{what}\n  expected: {shown(expected)}\n  got:      {shown(got)}"
     for value, mistake in causes:
-        if same(got, value):
+        if same(got, value, within):
             message += f"\n  likely cause: {mistake}"
             break
     pytest.fail(message, pytrace=False)

@@ -1,10 +1,32 @@
-"""Solutions of the exercises, each the body of a function: common wrong ones, and one right each.
+"""Common wrong solutions of the exercises, each the body of a function.
 
-The right ones are written otherwise than ours.  tests/test_course.py shows that an exercise's tests
-accept them and catch every wrong one.
+tests/test_course.py shows that an exercise's tests catch every one of them, and name the mistake.
 """
 
 from __future__ import annotations
+
+from course.right import (
+    ASK,
+    BACKPROPAGATE,
+    DPO_AS_OURS,
+    DRAW,
+    ENCODE,
+    EXECUTE,
+    EXPAND,
+    FAILED_PREFIXES,
+    GRAFT,
+    JUDGE_TURN,
+    LOOPS,
+    MASKED_LOSS,
+    PAIR_LEAVES,
+    PARSE_VERDICT,
+    SELECT,
+    SETTINGS,
+    SHARED_STEPS,
+    SPLICE,
+    TRANSITION_POINT,
+    UCT,
+)
 
 
 def changed(body: str, *edits: tuple[str, str]) -> str:
@@ -17,192 +39,7 @@ def changed(body: str, *edits: tuple[str, str]) -> str:
     return body
 
 
-# --- right, and what the wrong ones are made of
-
-UCT = """
-    import math
-    if not visits:
-        return float("inf")
-    q = value_sum / visits
-    return q + c_uct * (math.log(parent_visits) / visits) ** 0.5
-"""
-
-SELECT = """
-    node = root
-    while True:
-        if not node.expanded:
-            return node
-        best, highest = None, None
-        for child in node.children.values():
-            if child.finished:
-                continue
-            score = uct(child.value_sum, child.visits, node.visits, c_uct)
-            if best is None or score > highest:
-                best, highest = child, score
-        node = best
-"""
-
-BACKPROPAGATE = """
-    root = leaf
-    for node in leaf.path():
-        node.visits += 1
-        node.value_sum += value
-    while root.parent is not None:
-        root = root.parent
-    root.visits += 1
-    root.value_sum += value
-"""
-
-SHARED_STEPS = """
-    above = set(map(id, good.path()))
-    node = bad
-    while node.parent is not None and id(node) not in above:
-        node = node.parent
-    return len(node.path())
-"""
-
-PAIR_LEAVES = """
-    pairs = []
-    leaves = [leaf for leaf in tree.leaves() if leaf.step is not None]
-    for bad in leaves:
-        goods = []
-        for good in leaves:
-            r = good.step.score
-            if r >= settings.alpha and r - bad.step.score > settings.beta:
-                goods.append(good)
-        goods.sort(key=lambda good: shared_steps(bad, good), reverse=True)
-        if goods:
-            pairs.append(Pair(tree, bad, goods))
-    rng.shuffle(pairs)
-    return pairs[: settings.pairs]
-"""
-
-TRANSITION_POINT = """
-    t = 0
-    while t < len(verdicts):
-        if verdicts[t] == "Bad":
-            return t
-        t += 1
-    return None
-"""
-
-SPLICE = """
-    if error < shared or error >= len(bad.steps):
-        raise ValueError(f"step {error} is no bad step behind the shared node")
-    steps = []
-    for step in bad.steps[: error + 1]:
-        steps.append(replace(step, learned=False))
-    reply = "Thought: " + thought + "\\nAction: " + REVISE
-    score = bad.steps[error].score
-    steps.append(Step(reply, REVISE, REVISE_ANSWER, score, learned=True))
-    for at in range(shared - back, len(good.steps)):
-        steps.append(good.steps[at])
-    return Trajectory(bad.task, bad.instruction, bad.observation, steps)
-"""
-
-ENCODE = """
-    ids, labels = [], []
-
-    def add(tokens, learned):
-        ids.extend(tokens)
-        labels.extend(tokens if learned else [-100] * len(tokens))
-
-    for index, message in enumerate(messages):
-        if message["role"] != ("assistant" if index % 2 else "user"):
-            raise ValueError(f"turn {index}: user and assistant must alternate")
-        if message["role"] == "assistant":
-            add(self.reply(message["content"]), message["loss"])
-        elif index == 0:
-            add(self.opening(message["content"]), False)
-        else:
-            end, *rest = self.turn(message["content"])
-            add([end], messages[index - 1]["loss"])
-            add(rest, False)
-    if messages[-1]["role"] == "assistant":
-        add([self.end], messages[-1]["loss"])
-    return ids, labels
-"""
-
-MASKED_LOSS = """
-    chances = logits[:, :-1].float().log_softmax(-1)
-    targets = labels[:, 1:]
-    learned = targets != -100
-    words = targets.clamp(min=0)[..., None]
-    each = chances.gather(-1, words)[..., 0]
-    return -each[learned].sum()
-"""
-
-DRAW = """
-    shares = [source.share for source in self.sources]
-    at, k = self.rng.random() * sum(shares), 0
-    while k + 1 < len(shares) and at >= shares[k]:
-        at -= shares[k]
-        k += 1
-    deck, examples = self.decks[k], self.sources[k].examples
-    if len(deck) == 0:
-        deck.extend(range(len(examples)))
-        self.rng.shuffle(deck)
-    return examples[deck.pop(0)]
-"""
-
-FAILED_PREFIXES = """
-    starts, lost = [], 0
-    for trajectory in trajectories:
-        if trajectory.score >= 1:
-            continue
-        world = make_world()
-        t = first_error(world, trajectory.task, [step.action for step in trajectory.steps])
-        if t is not None:
-            prefix = trajectory.steps[: t + 1]
-            over = Episode(world, trajectory.task, prefix).done
-            way = world.expert()
-            if not over and way is not None and len(prefix) + len(way) <= world.step_limit:
-                starts.append(Start(trajectory.task, prefix))
-            else:
-                lost += 1
-    return starts, lost
-"""
-
-LOOPS = """
-    seen, repeated, counted = [], 0, 0
-    for before, step in zip([None, *self.steps], self.steps):
-        if step.action == REVISE and not (before and before.action == REVISE):
-            continue
-        counted += 1
-        if (step.action, step.observation) in seen or step.action == REVISE:
-            repeated += 1
-        seen.append((step.action, step.observation))
-    return repeated / counted if counted else 0.0
-"""
-
-DPO_LOSS = """
-    losses = torch.nn.functional.softplus(dpo_beta * (reference_margins - margins))
-    return losses.sum()
-"""
-
-DPO_AS_OURS = """
-    return -torch.nn.functional.logsigmoid(dpo_beta * (margins - reference_margins)).sum()
-"""
-
-RIGHT = {
-    1: UCT,
-    2: SELECT,
-    3: BACKPROPAGATE,
-    4: SHARED_STEPS,
-    5: PAIR_LEAVES,
-    6: TRANSITION_POINT,
-    7: SPLICE,
-    8: ENCODE,
-    9: MASKED_LOSS,
-    10: DRAW,
-    11: FAILED_PREFIXES,
-    12: LOOPS,
-    13: DPO_LOSS,
-}
-
-
-# --- wrong, by exercise and by what is wrong
-
+# By exercise, and by what is wrong.
 WRONG = {
     1: {
         "visits of the child in the logarithm": changed(UCT, ("log(parent_visits)", "log(visits)")),
@@ -350,12 +187,26 @@ WRONG = {
                 shared += 1
             return shared
         """,
+        "observations compared up to the first that differs": """
+            shared = 0
+            for a, b in zip(bad.path(), good.path()):
+                if a.step.observation != b.step.observation:
+                    break
+                shared += 1
+            return shared
+        """,
+        "observations in common anywhere": """
+            seen, others = ({node.step.observation for node in leaf.path()} for leaf in (bad, good))
+            return len(seen & others)
+        """,
         "the shorter path": "return min(len(bad.path()), len(good.path()))",
         "the parent of the bad leaf": "return len(bad.path()) - 1",
     },
     5: {
         "threshold beta not strict": changed(PAIR_LEAVES, ("> settings.beta", ">= settings.beta")),
-        "threshold alpha strict": changed(PAIR_LEAVES, (">= settings.alpha", "> settings.alpha")),
+        "threshold alpha strict": changed(
+            PAIR_LEAVES, ("good.step.is_good(settings.alpha)", "r > settings.alpha")
+        ),
         "beta as a bound of r(bad)": changed(
             PAIR_LEAVES, ("r - bad.step.score > settings.beta", "bad.step.score < settings.beta")
         ),
@@ -364,8 +215,14 @@ WRONG = {
         ),
         "alpha and beta exchanged": changed(
             PAIR_LEAVES,
-            ("settings.alpha", "settings.beta"),
             ("> settings.beta", "> settings.alpha"),
+            ("is_good(settings.alpha)", "is_good(settings.beta)"),
+        ),
+        "a success that pays less left out": changed(
+            PAIR_LEAVES, ("good.step.is_good(settings.alpha)", "r >= settings.alpha")
+        ),
+        "the good leaves cut to the number of pairs": changed(
+            PAIR_LEAVES, ("bad, goods)", "bad, goods[: settings.pairs])")
         ),
         "shallowest shared node first": changed(PAIR_LEAVES, (", reverse=True", "")),
         "good leaves in no order": changed(
@@ -380,7 +237,10 @@ WRONG = {
             ),
         ),
         "mean value instead of the score": changed(
-            PAIR_LEAVES, ("r = good.step.score", "r = good.q")
+            PAIR_LEAVES,
+            ("r = good.step.score", "r = good.q"),
+            ("r - bad.step.score", "r - bad.q"),
+            ("good.step.is_good(settings.alpha)", "r >= settings.alpha"),
         ),
         "the first pairs instead of drawn ones": changed(PAIR_LEAVES, ("rng.shuffle(pairs)", "")),
         "drawn without the generator given": changed(
@@ -455,6 +315,7 @@ WRONG = {
                 "Step(step.reply, step.action, step.observation, step.score, learned=False)",
             ),
         ),
+        "what the agent was told is lost": changed(SPLICE, ("steps, bad.told)", "steps)")),
         "learned in the place of the effect": changed(SPLICE, (", learned=True", ", True")),
         "marks from the root": changed(
             SPLICE,
@@ -520,6 +381,48 @@ WRONG = {
         "labels shifted by one": changed(
             ENCODE, ("return ids, labels", "return ids, [*labels[1:], -100]")
         ),
+        "the whole tail of the template learned": changed(
+            ENCODE,
+            (
+                'end, *rest = self.turn(message["content"])',
+                "turn = self.turn(message['content'])\n"
+                "            at = len(turn) - len(self.opening(message['content']))\n"
+                "            end, rest = turn[:max(1, at)], turn[max(1, at):]",
+            ),
+            ("add([end], messages", "add(end, messages"),
+        ),
+        "the whole turn of the user learned but for its text": changed(
+            ENCODE,
+            (
+                'end, *rest = self.turn(message["content"])',
+                "turn = self.turn(message['content'])\n"
+                "            words = self.reply(message['content'])\n"
+                "            at = turn.index(words[0])\n"
+                "            end, rest = turn[:at], turn[at:]",
+            ),
+            ("add([end], messages", "add(end, messages"),
+        ),
+        "role markers of a text taken for roles": """
+            ids = list(self.opening(messages[0]["content"]))
+            for said, heard in zip(messages[1::2], messages[2::2]):
+                if said["role"] != "assistant" or heard["role"] != "user":
+                    raise ValueError("user and assistant must alternate")
+                ids += self.reply(said["content"]) + self.turn(heard["content"])
+            if messages[0]["role"] != "user" or len(messages) % 2 == 0:
+                if messages[-1]["role"] == "user" or messages[0]["role"] != "user":
+                    raise ValueError("user and assistant must alternate")
+                ids += [*self.reply(messages[-1]["content"]), self.end]
+            marker = self.opening("")[-1]
+            flags = iter([message["loss"] for message in messages if "loss" in message])
+            labels, learned = [], False
+            for token in ids:
+                labels.append(token if learned else -100)
+                if token == marker:
+                    learned = next(flags, False)
+                if token == self.end:
+                    learned = False
+            return ids, labels
+        """,
         "roles not checked": changed(
             ENCODE, ('message["role"] != ("assistant" if index % 2 else "user")', "False")
         ),
@@ -703,5 +606,248 @@ WRONG = {
             ("margins - reference_margins)).sum()", "margins - reference_margins).sum())"),
         ),
         "a loss for each pair": changed(DPO_AS_OURS, (".sum()", "")),
+    },
+    14: {
+        "the node not marked as expanded": changed(EXPAND, ("node.expanded = True", "pass")),
+        "children that were there made anew": changed(
+            EXPAND, ("        if reply in node.children:\n            continue\n", "")
+        ),
+        "children by their actions": changed(
+            EXPAND,
+            ("if reply in node.children", "if parse_action(reply) in node.children"),
+            ("node.children[reply] = Node", "node.children[parse_action(reply)] = Node"),
+            (
+                "[node.children[reply] for reply in replies]",
+                "[node.children[parse_action(reply)] for reply in replies]",
+            ),
+        ),
+        "the index among the children": changed(
+            EXPAND, ("[node.children[reply] for reply in replies]", "list(node.children.values())")
+        ),
+        "finished children played": changed(EXPAND, ("if not child.finished]", "if True]")),
+        "the first reply always": changed(EXPAND, ("return new[0]", "return 0")),
+        "the first that is not finished, visited or not": changed(EXPAND, ("if new:", "if False:")),
+        "visited children never played": changed(
+            EXPAND, ("open_ones[0] if open_ones else None", "None")
+        ),
+        "the last new one": changed(EXPAND, ("new[0]", "new[-1]")),
+        "0 for nothing": changed(EXPAND, ("else None", "else 0")),
+        "-1 for nothing": changed(EXPAND, ("else None", "else -1")),
+        "index 0 taken for none": changed(EXPAND, ("return new[0]", "return new[0] or None")),
+        "a visit counted": changed(EXPAND, ("step=step)", "step=step, visits=1)")),
+        "no step": changed(EXPAND, ("step=step)", "step=None)")),
+        "no parent": changed(EXPAND, ("parent=node, ", "")),
+        "the reply as the action": changed(EXPAND, ("parse_action(reply)", "reply")),
+        "the reply returned": changed(EXPAND, ("return new[0]", "return replies[new[0]]")),
+    },
+    15: {
+        "the leaf not marked as done": changed(GRAFT, ("node.done = True", "pass")),
+        "every node marked as done": changed(
+            GRAFT, ("        node = child\n", "        node = child\n        node.done = True\n")
+        ),
+        "nothing finished": changed(GRAFT, ("finish(node)", "pass")),
+        "the leaf alone finished": changed(GRAFT, ("finish(node)", "node.finished = True")),
+        "steps from the root": changed(GRAFT, ("steps[depth:]", "steps")),
+        "one step too many": changed(GRAFT, ("steps[depth:]", "steps[max(0, depth - 1):]")),
+        "one step too few": changed(GRAFT, ("steps[depth:]", "steps[depth + 1:]")),
+        "all steps below the same node": changed(
+            GRAFT,
+            ("        node = child\n", "        last = child\n"),
+            (
+                "    node.done = True\n    finish(node)\n    return node",
+                "    last.done = True\n    finish(last)\n    return last",
+            ),
+        ),
+        "a sampled node stays without an answer": changed(
+            GRAFT, ("if depth > 0 and node.visits == 0:", "if False:")
+        ),
+        "a sampled child stays without an answer": changed(
+            GRAFT, ("elif child.visits == 0:", "elif False:")
+        ),
+        "what was visited forgets its answer": changed(GRAFT, ("elif child.visits == 0:", "else:")),
+        "a visited node forgets its answer": changed(GRAFT, (" and node.visits == 0", "")),
+        "children made anew": changed(
+            GRAFT, ("child = node.children.get(step.reply)", "child = None")
+        ),
+        "visits counted": changed(
+            GRAFT, ("        node = child\n", "        node = child\n        node.visits += 1\n")
+        ),
+        "rollout steps marked as expanded": changed(
+            GRAFT,
+            ("        node = child\n", "        node.expanded = True\n        node = child\n"),
+        ),
+        "the node comes back, not the leaf": changed(
+            GRAFT,
+            ("    depth = ", "    given = node\n    depth = "),
+            ("return node", "return given"),
+        ),
+    },
+    16: {
+        "the action in its own log": changed(
+            JUDGE_TURN, ("self.steps[:t])", "self.steps[: t + 1])")
+        ),
+        "no log": changed(JUDGE_TURN, ("log=log", "log=''")),
+        "the last action alone as the log": changed(
+            JUDGE_TURN, ("self.steps[:t])", "self.steps[max(0, t - 1) : t])")
+        ),
+        "revisions left out of the log": changed(
+            JUDGE_TURN, ("self.steps[:t])", "self.steps[:t] if step.action != REVISE)")
+        ),
+        "the log run together": changed(JUDGE_TURN, ('"\\n".join', '"".join')),
+        "task and log in every turn": changed(JUDGE_TURN, ("if first:", "if True:")),
+        "task and log in no turn": changed(JUDGE_TURN, ("if first:", "if False:")),
+        "the action before": changed(
+            JUDGE_TURN, ("show(self.steps[t])", "show(self.steps[t - 1])")
+        ),
+        "the action alone": changed(
+            JUDGE_TURN, ("show(self.steps[t])", "'Action: ' + self.steps[t].action")
+        ),
+        "the whole reply for the action": changed(
+            JUDGE_TURN, ("action=step.action", "action=step.reply")
+        ),
+        "the name of the task": changed(JUDGE_TURN, ("task=self.question", "task=self.task")),
+        "the instruction alone": changed(
+            JUDGE_TURN, ("task=self.question", "task=self.instruction")
+        ),
+        "what is for the agent alone": changed(
+            JUDGE_TURN, ("task=self.question", "task=self.opening")
+        ),
+    },
+    17: {
+        "the first judgement": changed(
+            PARSE_VERDICT, ("        last = match\n", "        last = last or match\n")
+        ),
+        "any word that is a verdict": """
+            for verdict in ("Good", "Bad", "Uncertain"):
+                if verdict.lower() in reply.lower():
+                    return verdict
+            return "Uncertain"
+        """,
+        "the last word": """
+            words = [word.strip(".,*") for word in reply.lower().split()] or [""]
+            return words[-1].capitalize() if words[-1] in ("good", "bad") else "Uncertain"
+        """,
+        "small letters": changed(PARSE_VERDICT, (".capitalize()", ".lower()")),
+        "Good without a judgement": changed(PARSE_VERDICT, ('return "Uncertain"', 'return "Good"')),
+        "Bad without a judgement": changed(PARSE_VERDICT, ('return "Uncertain"', 'return "Bad"')),
+        "None without a judgement": changed(PARSE_VERDICT, ('return "Uncertain"', "return None")),
+        "one form alone": """
+            _, label, verdict = reply.rpartition("Judgment: ")
+            return verdict if verdict in ("Good", "Bad") else "Uncertain"
+        """,
+        "not bad is bad": """
+            found = re.findall(r"(?i)judge?ments?.*?(good|bad|uncertain)", reply)
+            return found[-1].capitalize() if found else "Uncertain"
+        """,
+    },
+    18: {
+        "from the root": changed(ASK, ("t < start or ", "")),
+        "one step too late": changed(ASK, ("t < start", "t <= start")),
+        "revisions asked about": changed(ASK, (" or step.action == REVISE", "")),
+        "the end at a revision": changed(
+            ASK,
+            ("if t < start or step.action == REVISE:", "if t < start:"),
+            (
+                "        opens =",
+                "        if step.action == REVISE:\n            break\n        opens =",
+            ),
+        ),
+        "the place among the questions": changed(
+            ASK, ("Question(t, ids)", "Question(len(questions), ids)")
+        ),
+        "every question opens the dialogue": changed(
+            ASK, ("opens = len(questions) == 0", "opens = True")
+        ),
+        "no question opens the dialogue": changed(
+            ASK, ("opens = len(questions) == 0", "opens = False")
+        ),
+        "the step at the start opens it, asked about or not": changed(
+            ASK, ("opens = len(questions) == 0", "opens = t == start")
+        ),
+        "task and log in every turn": changed(ASK, ("first=opens", "first=True")),
+        "a turn that opens nothing": changed(
+            ASK,
+            (
+                "actor.format.opening(text) if opens else actor.format.turn(text)",
+                "actor.format.turn(text)",
+            ),
+        ),
+        "the answers not counted": changed(ASK, (" + actor.judge_tokens", "")),
+        "the turns not counted": changed(ASK, ("len(ids) + actor", "actor")),
+        "one question too many": changed(
+            ASK,
+            ("        if room < 0:\n            break\n", ""),
+            ("Question(t, ids))", "Question(t, ids))\n        if room < 0:\n            break"),
+        ),
+        "a full context is too full": changed(ASK, ("room < 0", "room <= 0")),
+        "gaps where a turn does not fit": changed(
+            ASK,
+            (
+                "            break\n",
+                "            room += len(ids) + actor.judge_tokens\n            continue\n",
+            ),
+        ),
+        "no limit": changed(ASK, ("room < 0", "False")),
+        "the texts alone": changed(ASK, ("Question(t, ids)", "(t, ids)")),
+    },
+    19: {
+        "what was recorded kept": changed(
+            EXECUTE, ("executed = episode.trajectory", "executed = revision")
+        ),
+        "everything learned": changed(EXECUTE, ("learned=step.learned", "learned=True")),
+        "the score not asked for": changed(EXECUTE, ("executed.score >= revision.score", "True")),
+        "more than was promised": changed(EXECUTE, ("score >= revision", "score > revision")),
+        "exactly what was promised": changed(EXECUTE, ("score >= revision", "score == revision")),
+        "full marks alone": changed(EXECUTE, (">= revision.score", ">= 1.0")),
+        "a success that pays less thrown away": changed(EXECUTE, ("if executed.won:", "if False:")),
+        "a step behind the end": changed(
+            EXECUTE,
+            ("            return None\n        episode", "            break\n        episode"),
+        ),
+        "the end taken for too early": changed(
+            EXECUTE,
+            ("        if episode.done:\n            return None\n", ""),
+            (
+                "learned=step.learned)\n",
+                "learned=step.learned)\n        if episode.done:\n            return None\n",
+            ),
+        ),
+        "actions without a reply": changed(EXECUTE, ("act(step.reply", "act(step.action")),
+        "False for what is not kept": EXECUTE.replace("return None", "return False"),
+        "the splice changed": changed(
+            EXECUTE,
+            (
+                "    executed = episode.trajectory",
+                "    executed = episode.trajectory\n    revision.steps[:] = executed.steps",
+            ),
+        ),
+    },
+    20: {
+        "one iteration late": changed(SETTINGS, ("[iteration - 1]", "[iteration - 2]")),
+        "iterations counted from 0": changed(
+            SETTINGS, ("[iteration - 1]", "[iteration % len(self.alphas())]")
+        ),
+        "the first alpha always": changed(SETTINGS, ("[iteration - 1]", "[0]")),
+        "the last alpha always": changed(SETTINGS, ("[iteration - 1]", "[-1]")),
+        "alpha as it was written": changed(SETTINGS, ("self.alphas()", "self.alpha.split(',')")),
+        "alpha and beta exchanged": changed(
+            SETTINGS, ("alpha=alpha", "alpha=self.beta"), ("beta=self.beta", "beta=alpha")
+        ),
+        "beta forgotten": changed(SETTINGS, ("        beta=self.beta,\n", "")),
+        "pairs forgotten": changed(SETTINGS, ("        pairs=self.pairs,\n", "")),
+        "idle forgotten": changed(SETTINGS, ("        idle=self.idle,\n", "")),
+        "rollouts forgotten": changed(SETTINGS, ("        rollouts=self.rollouts,\n", "")),
+        "pairing forgotten": changed(SETTINGS, ("        pairing=pairing,\n", "")),
+        "critic forgotten": changed(SETTINGS, ("self.critic, self.splice", "'actor', self.splice")),
+        "Direct-Revision asks the judge": changed(
+            SETTINGS, ('"end", "paper"', 'self.critic, "paper"')
+        ),
+        "Direct-Revision carries its splices out": changed(
+            SETTINGS, ('"end", "paper"', '"end", self.splice')
+        ),
+        "Direct-Revision as any other": changed(SETTINGS, ('== "direct-revision"', '== "direct"')),
+        "every method as Direct-Revision": changed(
+            SETTINGS, ('self.method == "direct-revision"', "True")
+        ),
     },
 }

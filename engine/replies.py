@@ -77,8 +77,8 @@ VERDICT = re.compile(
 def parse_verdict(reply: str) -> str:
     """Return `Good`, `Bad` or `Uncertain`, the last judgement of a reply, however it is dressed.
 
-    A reply without a judgement is `Uncertain`.  (The released code searches the whole answer where
-    the label is missing, so that "not good" counts as good there.)
+    `VERDICT` finds them.  A reply without a judgement is `Uncertain`.  (The released code searches
+    the whole answer where the label is missing, so that "not good" counts as good there.)
     """
     verdicts = VERDICT.findall(reply)
     return verdicts[-1].capitalize() if verdicts else "Uncertain"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from doubles import Corridor, grow, read_lines, tiny_actor
-from runs import write_run
+from small_runs import write_run
 
 import envs
 from agent_r import REVISE, Step, Trajectory, transcript

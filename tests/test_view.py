@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 from doubles import read_lines, tiny_actor
-from runs import CONFIG, write_run
+from small_runs import CONFIG, write_run
 
 import mcts
 from agent_r import ChatFormat, parse_action

@@ -3,27 +3,43 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections import Counter
 
 import pytest
 
-from course import wrong
+import critique
+from agent_r import ChatFormat, Step, Trajectory
+from course import hunt
 from course.bugs import BUGS
-from course.classroom import Report
+from course.classroom import SAMPLE, Report
 from course.exercises import (
     EXERCISES,
+    PARTS,
     ROOT,
     blanked,
+    exercises_of,
     find,
     main,
     read,
+    relative,
+    table,
+    test_file,
     with_body,
     with_edit,
     write_bug,
 )
+from course.handmade import check, child, shown
+from course.mutants import mutants_of
+from course.right import RIGHT
+from course.wrong import WRONG
+from engine.command_line import carry_out
+from engine.tiny import word_tokenizer
+from mcts import Node
 
 if not hasattr(os, "fork"):
     pytest.skip("the course is tested by forking", allow_module_level=True)
@@ -70,15 +86,20 @@ def test_pytest_knows_the_marks_by_the_exercises_titles():
     assert markers == [f"{exercise.mark}: {exercise.title}" for exercise in EXERCISES]
 
 
-def test_the_table_of_the_readme_is_made_from_the_exercises():
-    table = ["| exercise | function | paper | read first | tests |", "|---|---|---|---|---|"]
-    for exercise in EXERCISES:
-        what = f"{exercise.number} {exercise.title} | `{exercise.function}`"
-        run = f"`pytest -m {exercise.mark}`"
-        table.append(f"| {what} | {exercise.paper} | {exercise.read} | {run} |")
-    expected = "\n".join(table)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.title)
+def test_the_tables_of_the_readme_are_made_from_the_exercises(part):
     text = (ROOT / "course" / "README.md").read_text(encoding="utf-8")
+    expected = table(exercises_of(part))
     assert expected in text.split("\n\n"), f"in README.md there should stand:\n{expected}"
+    numbers = ", ".join(map(str, part.exercises))
+    row = f"| {part.number} | {part.title} | {numbers} | {len(part.exercises)} | {part.hours} |"
+    assert row in text, f"in the plan there should stand:\n{row}"
+
+
+def test_every_exercise_belongs_to_one_part():
+    numbers = [number for part in PARTS for number in part.exercises]
+    assert sorted(numbers) == NUMBERS
+    assert all(exercise.number in PARTS[exercise.part - 1].exercises for exercise in EXERCISES)
 
 
 @each_exercise
@@ -142,40 +163,47 @@ def test_in_a_blank_copy_everything_else_passes_or_waits_for_an_exercise(classro
 
 
 @each_number
-def test_a_solution_restored_alone_makes_exactly_its_own_tests_pass(classroom, number):
+def test_a_solution_restored_alone_makes_its_own_tests_pass(classroom, number):
     restored = reports(classroom["restored"][str(number)])
     blank = reports(classroom["blank"])
-    assert restored.keys() == {test for test, report in blank.items() if report.exercise}
+    assert restored.keys() == {test for test, one in blank.items() if one.exercise == number}
     for test, report in restored.items():
-        if report.exercise == number:
-            assert report.outcome == "passed", f"{test}: {report.message}"
-        else:
-            assert report.outcome == "failed", f"{test} passes with a blank"
-            message = f"NotImplementedError: Exercise {report.exercise}:"
-            assert report.message.startswith(message), f"{test}: {report.message}"
+        assert report.outcome == "passed", f"{test}: {report.message}"
 
 
 # --- solutions
 
 
-WRONG = [(number, title) for number, solutions in wrong.WRONG.items() for title in solutions]
+EACH_WRONG = [(number, title) for number, solutions in WRONG.items() for title in solutions]
 
 
-def test_there_are_at_least_a_hundred_wrong_solutions_and_some_for_each_exercise():
-    assert len(WRONG) >= 100
-    assert list(wrong.WRONG) == list(wrong.RIGHT) == NUMBERS
-    assert all(len(solutions) >= 5 for solutions in wrong.WRONG.values())
+def test_there_are_three_right_solutions_of_each_exercise_and_at_least_five_wrong_ones():
+    assert list(WRONG) == list(RIGHT) == NUMBERS
+    assert all(len(solutions) >= 5 for solutions in WRONG.values())
+    for exercise in EXERCISES:
+        ours = find(read(exercise.module), exercise.name)
+        bodies = {ast.dump(ast.Module(ours.body[1:], []))}
+        bodies |= {ast.dump(ast.parse(body.strip("\n"))) for body in dedented(RIGHT, exercise)}
+        assert len(bodies) == 4, "each is written otherwise"
 
 
+def dedented(solutions, exercise):
+    """The bodies of an exercise's solutions, as a module of their own."""
+    return [textwrap.dedent(body) for body in solutions[exercise.number]]
+
+
+@pytest.mark.parametrize("way", [1, 2, 3])
 @each_number
-def test_another_right_solution_passes(classroom, number):
-    of_solution = reports(classroom["solutions"][str(number)]["right"])
+def test_a_right_solution_that_is_written_otherwise_passes(classroom, number, way):
+    of_solution = reports(classroom["solutions"][str(number)][f"right {way}"])
     assert of_solution
     for test, report in of_solution.items():
         assert report.outcome == "passed", f"{test}: {report.message}"
 
 
-@pytest.mark.parametrize(("number", "title"), WRONG, ids=lambda value: str(value).replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("number", "title"), EACH_WRONG, ids=lambda value: str(value).replace(" ", "-")
+)
 def test_a_wrong_solution_is_caught_and_the_mistake_is_named(classroom, number, title):
     messages = []
     for report in reports(classroom["solutions"][str(number)][title]).values():
@@ -187,6 +215,88 @@ def test_a_wrong_solution_is_caught_and_the_mistake_is_named(classroom, number, 
         assert "NameError" not in message, message
     sentences = [message for message in messages if message.startswith("Failed: ")]
     assert sentences, f"it is caught by a crash alone: {messages}"
+
+
+def test_where_one_exercise_is_wrong_that_one_fails_and_no_other(classroom):
+    assert len(classroom["sample"]) == len(SAMPLE)
+    for row in classroom["sample"]:
+        assert row["failed"] == [row["exercise"]], row["title"]
+        sentences = [message for message in row["messages"] if message.startswith("Failed: ")]
+        assert sentences, row["messages"]
+
+
+def test_an_exercise_is_tested_alone_whatever_is_wrong_elsewhere(classroom):
+    for title in ("another exercise loops", "another module is no Python"):
+        for test, report in reports(classroom["alone"][title]).items():
+            assert report.exercise, test
+            assert report.outcome == "passed", f"{title}: {test}: {report.message}"
+    tests = reports(classroom["alone"]["a test of the project is no Python"])
+    assert {report.exercise for report in tests.values()} == {3}
+
+
+def test_a_test_that_does_not_end_is_stopped(classroom):
+    of_loop = reports(classroom["alone"]["the exercise itself loops"])
+    stopped = [report.message for report in of_loop.values() if report.outcome == "failed"]
+    assert len(stopped) > 5
+    assert all(message.startswith("Failed: stopped after") for message in stopped)
+
+
+def test_a_module_that_cannot_be_imported_is_told_in_one_line(classroom):
+    (report,) = reports(classroom["alone"]["its own module is no Python"]).values()
+    lines = len((ROOT / "critique.py").read_text(encoding="utf-8").splitlines()) + 1
+    assert report.message == f"critique.py, line {lines}: invalid syntax: `def half(:`"
+    (report,) = reports(classroom["alone"]["its own module cannot be imported"]).values()
+    problem = "NameError: name 'nothing_of_this_name' is not defined"
+    assert report.message == f"critique.py, line {lines}: {problem}"
+
+
+def test_a_mutant_is_one_small_change():
+    body = "if a < 1:\n    return b[1:]\nreturn None"
+    changed = dict(mutants_of(body))
+    assert {"if a <= 1:", "if a < 2:", "if not a < 1:", "return b[:]", "return None"} <= set(
+        changed
+    )
+    assert all(text != ast.unparse(ast.parse(body)) for text in changed.values())
+
+
+def test_a_blank_ends_a_command_in_one_sentence(capsys):
+    def blank():
+        raise NotImplementedError(EXERCISES[1].message)
+
+    assert carry_out("train.py", blank) == 2
+    sentence = "train.py: Exercise 2: walk down by UCT, is not written yet\n"
+    assert capsys.readouterr().err == sentence
+
+    def unfinished_world():
+        raise NotImplementedError
+
+    with pytest.raises(NotImplementedError):
+        carry_out("train.py", unfinished_world)
+
+
+@pytest.mark.parametrize("length", [3, 3000])
+def test_a_tree_is_shown_at_a_glance(length):
+    root = Node()
+    leaf = root
+    for number in range(length):
+        leaf = child(leaf, f"step {number}")
+    assert shown(root) == "the root"
+    assert shown([root, 1]) == "[the root, 1]"
+    assert shown(leaf).startswith("the node behind ['step 0', 'step 1', 'step 2'")
+    with pytest.raises(pytest.fail.Exception) as failure:
+        check("the leaf", leaf, root)
+    assert len(str(failure.value)) < 1500
+
+
+def test_our_own_refusals_name_what_was_wrong():
+    step = Step("Action: go", "go", "a room.", 0.0)
+    bad = Trajectory("task", "go.", "here.", [step, step, step])
+    with pytest.raises(ValueError, match="step 0, must lie between 1 and 2"):
+        critique.splice(bad, bad, 1, 0, "hm.")
+    user = {"role": "user", "content": "go"}
+    chat = ChatFormat(word_tokenizer("go"))
+    with pytest.raises(ValueError, match="turn 1 is a user turn; user and assistant must"):
+        chat.encode([user, user])
 
 
 # --- silent bugs
@@ -215,7 +325,10 @@ def test_a_bug_is_one_small_change_of_one_module_and_comes_without_tests_and_ans
     copy = tmp_path / "copy"
     write_bug(copy, number)
     assert not (copy / "tests").exists()
-    assert [path.name for path in (copy / "course").iterdir()] == ["README.md"]
+    assert not (copy / "course").exists()
+    handout = (copy / "HANDOUT.md").read_text(encoding="utf-8")
+    assert BUGS[number].hint in handout
+    assert f"test_bug_{number}.py" in handout
     changed = []
     for path in ROOT.glob("*.py"):
         before = path.read_text(encoding="utf-8").splitlines()
@@ -226,6 +339,17 @@ def test_a_bug_is_one_small_change_of_one_module_and_comes_without_tests_and_ans
             assert len(set(before) - set(after)) <= 6, "a planted error is not seen at a glance"
     assert changed == [BUGS[number].module]
     assert len(BUGS[number].answer) > 60
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_a_bug_stands_in_no_exercise_and_its_function_can_be_written_otherwise(number):
+    bug = BUGS[number]
+    assert f"{bug.module}.{bug.name}" not in {exercise.function for exercise in EXERCISES}
+    texts = hunt.versions(bug)
+    assert len(texts) == len(set(texts.values())) == 4
+    for name in hunt.RIGHT[1:]:
+        ast.parse(texts[name])
+        assert bug.old not in ast.get_source_segment(texts[name], find(texts[name], bug.name))
 
 
 # --- the house
@@ -262,7 +386,7 @@ def test_only_some_exercises_can_be_blank(tmp_path, capsys):
     assert "exercises 3, 6 are blank; there, run pytest -m ex3" in capsys.readouterr().out
     numbers = []
     for exercise in EXERCISES:
-        text = (tmp_path / "copy" / f"{exercise.module}.py").read_text(encoding="utf-8")
+        text = (tmp_path / "copy" / relative(exercise.module)).read_text(encoding="utf-8")
         if f'NotImplementedError("{exercise.message}")' in text:
             numbers.append(exercise.number)
     assert numbers == [3, 6]
@@ -275,13 +399,40 @@ def test_a_students_copy_holds_no_answer_and_everything_that_pytest_needs(tmp_pa
     tests = {f"course/tests/{path.name}" for path in (ROOT / "course" / "tests").glob("test_ex*")}
     assert course == {"course/__init__.py", "course/handmade.py", *tests}
     assert not (copy / "tests" / "bench.py").exists()
-    answered = {f"{exercise.module}.py" for exercise in EXERCISES}
-    for folder in ("", "engine", "worlds", "extras", "tests", "docs", "results"):
+    others = {ROOT / relative(exercise.module) for exercise in EXERCISES}
+    others |= {ROOT / "README.md", ROOT / "tests" / "bench.py", ROOT / "docs" / "grading.md"}
+    for folder in ("", "engine", "settings", "worlds", "extras", "tests", "docs", "results"):
         for path in (ROOT / folder).glob("[!.]*"):
-            if not path.is_file() or path.name in (*answered, "bench.py"):
+            if not path.is_file() or path in others:
                 continue
             same = (copy / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
             assert same, f"{path} is not copied"
+
+
+@pytest.mark.parametrize("command", [["--blank"], ["--part", "2"], ["--bug", "3"]], ids=" ".join)
+def test_the_texts_of_a_copy_name_nothing_that_is_not_in_it(tmp_path, command):
+    copy = tmp_path / "copy"
+    assert main([*command, str(copy)]) == 0
+    texts = [copy / "README.md", copy / "HANDOUT.md", *copy.glob("course/*.md")]
+    for path in texts:
+        text = path.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\((?!http|#)([^)#]+)", text):
+            assert (path.parent / link).exists(), f"{path.name} links {link}"
+        for module in re.findall(r"python -m (course[.\w]*)", text):
+            raise AssertionError(f"{path.name} names {module}, which is not handed out")
+        for name in re.findall(r"`((?:course|tests|docs|results)/[\w./]*)`", text):
+            assert (copy / name).exists(), f"{path.name} names {name}"
+
+
+def test_a_part_has_earlier_parts_solved_and_no_tests_of_later_ones(tmp_path, capsys):
+    assert main(["--part", "2", str(tmp_path / "copy")]) == 0
+    assert "part 2, critique: exercises 4, 20, 5" in capsys.readouterr().out
+    for exercise in EXERCISES:
+        text = (tmp_path / "copy" / relative(exercise.module)).read_text(encoding="utf-8")
+        is_blank = f'NotImplementedError("{exercise.message}")' in text
+        assert is_blank == (exercise.part >= 2), exercise.name
+        tests = tmp_path / "copy" / test_file(exercise).relative_to(ROOT)
+        assert tests.exists() == (exercise.part <= 2), exercise.name
 
 
 def test_an_empty_folder_will_do(tmp_path):
@@ -291,12 +442,14 @@ def test_an_empty_folder_will_do(tmp_path):
 def test_a_list_of_all_exercises_is_what_one_gets_without_flags(capsys):
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(EXERCISES)
-    for line, exercise in zip(lines, EXERCISES, strict=True):
-        assert exercise.function in line
+    assert len(lines) == len(EXERCISES) + len(PARTS)
+    for part in PARTS:
+        place = lines.index(f"part {part.number}: {part.title}")
+        for line, exercise in zip(lines[place + 1 :], exercises_of(part), strict=False):
+            assert exercise.function in line
 
 
-@pytest.mark.parametrize("command", [["--blank"], ["--bug", "1"]])
+@pytest.mark.parametrize("command", [["--blank"], ["--part", "1"], ["--bug", "1"]])
 def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path, capsys, command):
     file = tmp_path / "mine"
     file.write_text("work")
@@ -314,9 +467,10 @@ def test_an_unknown_exercise_is_refused_before_anything_is_written(tmp_path, cap
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.parametrize("flag", ["--bug", "--part"])
 @pytest.mark.parametrize("number", ["0", "99", "one", "1.5"])
-def test_an_unknown_bug_is_refused_before_anything_is_written(tmp_path, capsys, number):
-    assert f"--bug {number}" in refusal(capsys, "--bug", number, tmp_path / "copy")
+def test_an_unknown_number_is_refused_before_anything_is_written(tmp_path, capsys, flag, number):
+    assert f"{flag} {number}" in refusal(capsys, flag, number, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
@@ -327,6 +481,8 @@ def test_an_unknown_bug_is_refused_before_anything_is_written(tmp_path, capsys, 
         ["--blank"],
         ["--bug", "1"],
         ["--blank", "x", "--bug", "1", "y"],
+        ["--blank", "x", "--part", "1", "y"],
+        ["--part", "1"],
         ["--blnk", "x"],
         ["x"],
     ],

@@ -2,19 +2,19 @@
 
 import math
 import numbers
-import random
 
 import pytest
 
 import mcts
-from course.handmade import check, hold
+from course.handmade import check, hold, shown
 
 pytestmark = pytest.mark.ex1
 
 
 def test_shape_a_score_is_one_number():
     score = mcts.uct(1.0, 2, 4, 0.25)
-    hold(isinstance(score, numbers.Real), f"the UCT score of a child is a number; got {score!r}")
+    is_number = isinstance(score, numbers.Real)
+    hold(is_number, f"the UCT score of a child is a number; got {shown(score)}")
 
 
 def test_example_a_child_visited_4_of_9_times():
@@ -62,8 +62,20 @@ def test_edge_the_only_simulation_earns_no_bonus():
     check(what, mcts.uct(0.5, 1, 1, 2.0), 0.5)
 
 
-def test_property_more_visits_elsewhere_make_a_child_more_worth_trying():
-    rng = random.Random(0)
+def test_property_what_it_adds_to_the_mean_tells_the_visits_of_the_parent(rng):
+    for _ in range(50):
+        q = rng.random()
+        visits = rng.randint(1, 9)
+        parent = rng.randint(2, 30)
+        c_uct = rng.uniform(0.5, 2)
+        bonus = mcts.uct(q * visits, visits, parent, c_uct) - q
+        case = f"Q = {q:.3f}, N(s) = {visits}, N(parent) = {parent}, c_uct = {c_uct:.3f}"
+        hold(bonus > 0, f"{case}: a child visited before is worth more than its mean")
+        what = f"exp(N(s) * ((UCT - Q) / c_uct)^2) for {case}"
+        check(what, math.exp(visits * (bonus / c_uct) ** 2), float(parent))
+
+
+def test_property_more_visits_elsewhere_make_a_child_more_worth_trying(rng):
     for _ in range(50):
         q = rng.random()
         visits = rng.randint(1, 9)

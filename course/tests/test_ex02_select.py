@@ -4,12 +4,10 @@
 eye.  A finished child, below which every leaf was reached, takes no further simulation.
 """
 
-import random
-
 import pytest
 
 import mcts
-from course.handmade import check, child, hold
+from course.handmade import check, child, hold, shown
 from mcts import Node
 
 pytestmark = pytest.mark.ex2
@@ -49,7 +47,7 @@ def test_shape_a_node_of_the_tree_comes_back():
     root = Node(visits=1, expanded=True)
     only = child(root, "left")
     got = mcts.select(root, 0.25)
-    hold(isinstance(got, Node), f"select returns the node it stops at; got {got!r}")
+    hold(isinstance(got, Node), f"select returns the node it stops at; got {shown(got)}")
     stop = way(got) or "the root"
     hold(got is only, f"from a root with one child the walk leads there; it stopped at {stop}")
 
@@ -214,8 +212,7 @@ def marks(nodes):
     return [(node.visits, node.value_sum, node.expanded, node.finished) for node in nodes]
 
 
-def test_property_no_child_beside_the_way_has_a_higher_score_and_the_tree_is_left_as_it_was():
-    rng = random.Random(0)
+def test_property_no_child_beside_the_way_has_a_higher_score_and_the_tree_is_left_as_it_was(rng):
     for _ in range(30):
         nodes = random_nodes(rng)
         before = marks(nodes)

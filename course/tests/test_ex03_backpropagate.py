@@ -1,11 +1,9 @@
 """Exercise 3, `mcts.backpropagate`: the final score counts along the path (paper, Phase I)."""
 
-import random
-
 import pytest
 
 import mcts
-from course.handmade import below, check, child, hold
+from course.handmade import below, check, child, hold, shown
 from mcts import Node
 
 pytestmark = pytest.mark.ex3
@@ -27,7 +25,7 @@ def new_path():
 def test_shape_the_tree_itself_is_changed():
     _, _, leaf = new_path()
     got = mcts.backpropagate(leaf, 1.0)
-    hold(got is None, f"backpropagate changes the nodes and returns nothing; got {got!r}")
+    hold(got is None, f"backpropagate changes the nodes and returns nothing; got {shown(got)}")
     hold(leaf.visits == 1, f"the leaf was visited once; its visits are {leaf.visits}")
 
 
@@ -84,8 +82,7 @@ def test_edge_a_failure_is_a_visit_too():
     )
 
 
-def test_property_every_node_has_the_visits_and_values_of_the_simulations_through_it():
-    rng = random.Random(0)
+def test_property_every_node_has_the_visits_and_values_of_the_simulations_through_it(rng):
     for _ in range(20):
         root = Node()
         nodes = [root]

@@ -4,12 +4,10 @@ The steps that bad and good share are the *initial* part of the revision traject
 part, judging begins.
 """
 
-import random
-
 import pytest
 
 import critique
-from course.handmade import below, check, child, hold
+from course.handmade import below, check, child, hold, shown
 from mcts import Node
 
 pytestmark = pytest.mark.ex4
@@ -18,7 +16,7 @@ pytestmark = pytest.mark.ex4
 def test_shape_a_whole_number():
     root = Node()
     got = critique.shared_steps(below(root, "a"), below(root, "b"))
-    hold(type(got) is int, f"a number of steps is an int; got {got!r}")
+    hold(type(got) is int, f"a number of steps is an int; got {shown(got)}")
 
 
 def test_example_two_rooms_in_common():
@@ -69,6 +67,19 @@ def test_edge_the_same_action_with_another_thought_leads_to_another_node():
     )
 
 
+def test_edge_what_the_world_answers_is_no_state():
+    root = Node()
+    hall = below(root, "go hall")
+    leaves = []
+    for action in ("open box", "open drawer"):
+        node = child(hall, action)
+        node.step.observation = "nothing happens."
+        leaves.append(below(node, "wait"))
+    cause = "another action may be answered in the same words: compare the nodes"
+    what = "the steps shared by [hall, box, wait] and [hall, drawer, wait], answered alike"
+    check(what, critique.shared_steps(*leaves), 1, (2, cause), (3, cause))
+
+
 def test_edge_a_leaf_shares_all_its_steps_with_itself():
     leaf = below(Node(), "a", "b", "c")
     what = "the steps a leaf three steps deep shares with itself"
@@ -82,8 +93,7 @@ def test_edge_one_leaf_above_the_other():
     check("the steps [a, b] and [a, b, c] share", critique.shared_steps(above, deeper), 2)
 
 
-def test_property_it_is_the_depth_of_the_node_where_the_paths_part_whichever_comes_first():
-    rng = random.Random(0)
+def test_property_it_is_the_depth_of_the_node_where_the_paths_part_whichever_comes_first(rng):
     for _ in range(40):
         depth, left, right = (rng.randint(0, 4) for _ in range(3))
         fork = below(Node(), *["on"] * depth)

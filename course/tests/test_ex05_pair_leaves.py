@@ -9,7 +9,7 @@ import random
 import pytest
 
 import critique
-from course.handmade import check, child, hold
+from course.handmade import check, child, hold, shown
 from critique import CritiqueSettings, Pair
 from mcts import Node, Tree
 
@@ -44,7 +44,7 @@ def draw(tree, alpha, beta, *, pairs=100, seed=0):
     """The pairs that are drawn from a tree."""
     settings = CritiqueSettings(alpha=alpha, beta=beta, pairs=pairs)
     got = critique.pair_leaves(tree, settings, random.Random(seed))
-    hold(isinstance(got, list), f"the pairs are a list; got {got!r}")
+    hold(isinstance(got, list), f"the pairs are a list; got {shown(got)}")
     for pair in got:
         hold(isinstance(pair, Pair), f"a pair is a `Pair`; got a {type(pair).__name__}")
     return got
@@ -62,9 +62,9 @@ def test_shape_a_list_of_pairs():
     tree = tree_of(bad=0.0, good=1.0)
     got = draw(tree, 0.5, 0.2)
     hold(len(got) == 1, f"one bad leaf and one good leaf are one pair; got {len(got)}")
-    hold(got[0].tree is tree, f"a pair knows its tree; got {got[0].tree!r}")
-    hold(isinstance(got[0].bad, Node), f"its bad leaf is a node; got {got[0].bad!r}")
-    hold(isinstance(got[0].goods, list), f"its good leaves are a list; got {got[0].goods!r}")
+    hold(got[0].tree is tree, f"a pair knows its tree; got {shown(got[0].tree)}")
+    hold(isinstance(got[0].bad, Node), f"its bad leaf is a node; got {shown(got[0].bad)}")
+    hold(isinstance(got[0].goods, list), f"its good leaves are a list; got {shown(got[0].goods)}")
 
 
 def test_example_four_leaves():
@@ -145,6 +145,28 @@ def test_edge_no_leaf_is_better_than_itself():
     check(what, named(tree_of(a=1.0, b=1.0), 0.5, 0.0), {})
 
 
+def test_edge_a_success_that_pays_less_is_good_too():
+    tree = tree_of(bad=0.25, won=0.75)
+    tree.root.children["Action: won"].step.won = True  # the world says so itself
+    check(
+        "the pairs of leaves scored 0.25 and 0.75, of which the world calls the second a success",
+        named(tree, 1.0, 0.2),
+        {"bad": ["won"]},
+        ({}, "what is good is the step's own word: `Step.is_good(alpha)`"),
+    )
+
+
+def test_edge_the_number_of_pairs_is_no_limit_to_the_good_leaves():
+    tree = tree_of(bad=0.0, one=1.0, two=1.0, three=1.0)
+    (pair,) = draw(tree, 0.5, 0.2, pairs=1)
+    check(
+        "the good leaves of the only bad one, of a tree that gives one pair at most",
+        [good.step.action for good in pair.goods],
+        ["one", "two", "three"],
+        (["one"], "`pairs` counts bad leaves; each keeps all of its good ones"),
+    )
+
+
 def test_edge_ties_keep_the_order_of_sampling():
     tree = tree_of(b=1.0, bad=0.0, a=1.0, c=1.0)
     what = "the good leaves of a bad one that shares no step with any"
@@ -159,6 +181,20 @@ def test_edge_an_episode_without_a_step_has_no_score_to_compare():
         problem = "the root has no step, so no score: an episode that ended at once is left out"
         pytest.fail(problem, pytrace=False)
     check("the pairs of a tree whose root is its only leaf", got, {})
+
+
+def test_property_every_pair_of_leaves_is_one_that_the_condition_names(rng):
+    for _ in range(20):
+        scores = {f"leaf{number}": rng.randint(0, 8) / 8 for number in range(7)}
+        alpha = rng.randint(1, 8) / 8
+        beta = rng.randint(0, 4) / 8
+        expected = {}
+        for bad, low in sorted(scores.items()):
+            goods = [good for good, r in scores.items() if r >= alpha and r - low > beta]
+            if goods:
+                expected[bad] = goods
+        what = f"the pairs of leaves with the scores {scores}, alpha = {alpha}, beta = {beta}"
+        check(what, named(tree_of(**scores), alpha, beta), expected)
 
 
 def test_property_at_most_so_many_bad_leaves_are_drawn_each_once_by_the_generator_given():

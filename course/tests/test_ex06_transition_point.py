@@ -30,6 +30,18 @@ def test_example_the_fifth_action_is_the_first_bad_one():
     )
 
 
+def test_example_a_judge_that_is_asked_from_the_shared_node_on():
+    # Asked was about these three actions, the answers read by `parse_verdict`.  What the index
+    # stands for, `judge` knows: the step of that question.
+    answers = {
+        "go kitchen": "it may be there. Judgment: Uncertain",
+        "take lamp": "nobody asked for a lamp. Judgment: Bad",
+        "put lamp": "Judgment: Bad",
+    }
+    verdicts = [answer.rpartition(" ")[2] for answer in answers.values()]
+    check(f"t' of {verdicts}", critique.transition_point(verdicts), 1, (2, "the first Bad"))
+
+
 def test_edge_the_very_first_action():
     check(
         "t' of [Bad, Good]",
@@ -47,8 +59,17 @@ def test_edge_nothing_bad(verdicts):
         None,
         (-1, "no error is None: -1 would cut at the last step"),
         (len(verdicts), "no error is None; such a pair is dropped and counted"),
-        (0, "Uncertain goes on"),
+        (0, "Uncertain goes on" if UNCERTAIN in verdicts else "Good goes on"),
     )
+
+
+def test_property_it_is_where_bad_stands_first_in_verdicts_by_lot(rng):
+    for _ in range(50):
+        verdicts = rng.choices((GOOD, UNCERTAIN, BAD), (4, 4, 1), k=rng.randint(0, 12))
+        text = " ".join(verdicts)
+        before, bad, _ = text.partition(BAD)
+        expected = len(before.split()) if bad else None
+        check(f"t' of {verdicts}", critique.transition_point(verdicts), expected)
 
 
 def test_property_everything_before_is_good_or_uncertain_and_what_follows_does_not_matter():

@@ -10,7 +10,7 @@ import pytest
 
 import critique
 from agent_r import REVISE, REVISE_ANSWER, Trajectory
-from course.handmade import check, hold, trajectory
+from course.handmade import check, hold, shown, trajectory
 from envs import ANSWERED, CHANGED, REFUSED
 
 pytestmark = pytest.mark.ex7
@@ -57,12 +57,16 @@ def marks(revision):
 
 def test_shape_a_trajectory_whose_steps_know_whether_they_are_learned():
     revision = splice()
-    hold(isinstance(revision, Trajectory), f"splice returns a Trajectory; got {revision!r}")
+    hold(isinstance(revision, Trajectory), f"splice returns a Trajectory; got {shown(revision)}")
     are_bools = all(type(mark) is bool for mark in marks(revision))
     hold(are_bools, f"`learned` of a step is True or False; got {marks(revision)}")
     head = (revision.task, revision.instruction, revision.observation)
     expected = (BAD.task, BAD.instruction, BAD.observation)
     check("task, instruction and first observation", head, expected)
+    bad = copy.deepcopy(BAD)
+    bad.told = "answer with an action."
+    cause = "what the agent is told before the task is kept: use `replace`"
+    check("what is told before the task", splice(bad).told, bad.told, ("", cause))
 
 
 def test_example_the_actions():
@@ -245,10 +249,11 @@ def test_edge_one_step_back():
     check("what is learned of them", marks(revision), [False] * 3 + [True] * 5)
 
 
-def test_property_every_place_to_part_and_to_err():
+def test_property_every_place_to_part_and_to_err(rng):
+    drawn = rng.randrange(1000)
     bad, good = (
-        trajectory("task", *((f"{name}{number}", "seen.", 0.0) for number in range(6)))
-        for name in ("bad ", "good ")
+        trajectory("task", *((f"{name} {drawn}-{number}", "seen.", 0.0) for number in range(6)))
+        for name in ("bad", "good")
     )
     before = copy.deepcopy((bad, good))
     for shared in range(6):

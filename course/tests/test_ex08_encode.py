@@ -8,7 +8,7 @@ words.
 import pytest
 
 from agent_r import ChatFormat
-from course.handmade import check, hold
+from course.handmade import check, hold, shown
 from engine.tiny import word_tokenizer
 
 pytestmark = pytest.mark.ex8
@@ -17,6 +17,22 @@ TOKENIZER = word_tokenizer(
     "find the cup. kitchen: lamp. ok. garden: cup. Thought: that was wrong."
     " Action: revise go kitchen"
 )
+
+
+def chat_tokenizer():
+    """A tokenizer whose template names the roles by words, and writes more behind a turn's end."""
+    tokenizer = word_tokenizer(
+        "find the cup. ask the assistant. tell the user. user assistant Action: go garden"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<start>", "<pause>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}<start>{{ m['role'] }} {{ m['content'] }}<end><pause>{% endfor %}"
+        "{% if add_generation_prompt %}<start>assistant {% endif %}"
+    )
+    return tokenizer
+
+
+CHAT = chat_tokenizer()
 
 
 def user(text):
@@ -37,30 +53,30 @@ REVISION = [
 ]
 
 
-def encode(messages):
-    return ChatFormat(TOKENIZER).encode(messages)
+def encode(messages, tokenizer=TOKENIZER):
+    return ChatFormat(tokenizer).encode(messages)
 
 
-def words(ids):
-    return " ".join(TOKENIZER.convert_ids_to_tokens(ids))
+def words(ids, tokenizer=TOKENIZER):
+    return " ".join(tokenizer.convert_ids_to_tokens(ids))
 
 
-def learned(messages):
+def learned(messages, tokenizer=TOKENIZER):
     """The learned tokens as words, `_` for every stretch that is not learned."""
-    ids, labels = encode(messages)
-    shown = []
-    for word, label in zip(words(ids).split(), labels, strict=True):
+    ids, labels = encode(messages, tokenizer)
+    seen = []
+    for word, label in zip(words(ids, tokenizer).split(), labels, strict=True):
         if label != -100:
-            shown.append(word)
-        elif shown[-1:] != ["_"]:
-            shown.append("_")
-    return " ".join(shown)
+            seen.append(word)
+        elif seen[-1:] != ["_"]:
+            seen.append("_")
+    return " ".join(seen)
 
 
 def test_shape_two_lists_of_whole_numbers_of_the_same_length():
     got = encode(REVISION)
     is_pair = isinstance(got, tuple) and len(got) == 2
-    hold(is_pair, f"encode returns (ids, labels); got {got!r}")
+    hold(is_pair, f"encode returns (ids, labels); got {shown(got)}")
     ids, labels = got
     for numbers in (ids, labels):
         hold(isinstance(numbers, list), f"ids and labels are lists; got {type(numbers)}")
@@ -138,6 +154,58 @@ def test_example_what_is_learned_of_a_revision():
     )
 
 
+def test_edge_what_a_template_writes_behind_the_end_is_not_learned():
+    messages = [
+        user("find the cup."),
+        agent("Action: go garden", loss=True),
+        user("the cup."),
+        agent("Action: go garden", loss=True),
+    ]
+    good = "Action: go garden <end>"
+    check(
+        "what is learned with a template that writes `<end> <pause> <start> user` between turns",
+        learned(messages, CHAT),
+        f"_ {good} _ {good}",
+        (
+            f"_ {good} <pause> <start> user _ {good}",
+            "of what stands between two turns only the first token is said by the agent",
+        ),
+        (
+            f"_ {good} <pause> _ {good}",
+            "of what stands between two turns only the first token is said by the agent",
+        ),
+        (
+            f"_ {good} <pause> _ {good} <pause>",
+            "the agent says the token that ends its turn, `self.end`, and nothing behind it",
+        ),
+        (
+            f"_ Action: go garden _ {good}",
+            "<end> is learned after every learned turn, not after the last alone",
+        ),
+        (
+            f"_ {good} _ Action: go garden _",
+            "the end token of the last turn is learned as well",
+        ),
+    )
+
+
+def test_edge_the_words_of_a_role_may_stand_in_a_text():
+    messages = [
+        user("ask the assistant."),
+        agent("Action: tell the user.", loss=False),
+        user("tell the assistant."),
+        agent("Action: ask the assistant.", loss=True),
+    ]
+    got = learned(messages, CHAT)
+    cause = "whose turn it is stands in the message's `role`; the same word may stand in a text"
+    check(
+        "what is learned where the turns speak of a user and of an assistant",
+        got,
+        "_ Action: ask the assistant . <end>",
+        (got, cause),
+    )
+
+
 def test_edge_nothing_is_learned_of_a_dialogue_without_a_learned_turn():
     check(
         "what is learned where the only answer has loss=False",
@@ -197,3 +265,20 @@ def test_property_a_label_is_its_own_token_or_nothing(flags):
     count = sum(label != -100 for label in labels)
     check(f"how many tokens are learned with the flags {flags}", count, expected)
     check("the tokens, which flags do not change", ids, encode(REVISION)[0])
+
+
+def test_property_of_dialogues_by_lot_exactly_the_learned_turns_are_learned(rng):
+    texts = ["go garden", "go kitchen", "Thought: that was wrong. Action: revise", "the cup."]
+    for _ in range(20):
+        messages = [user(rng.choice(texts))]
+        expected = ["_"]
+        for _ in range(rng.randint(1, 5)):
+            said = agent(rng.choice(texts), loss=rng.random() < 0.5)
+            messages += [said, user(rng.choice(texts))]
+            if said["loss"]:
+                expected += [words(ChatFormat(TOKENIZER).reply(said["content"])), "<end>", "_"]
+        del messages[-1]  # it ends with what the agent said
+        if expected[-2:] == ["<end>", "_"] and messages[-1]["loss"]:
+            del expected[-1]
+        turns = [(message["content"], message.get("loss")) for message in messages]
+        check(f"what is learned of {turns}", learned(messages), " ".join(expected))

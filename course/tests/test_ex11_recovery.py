@@ -8,13 +8,11 @@ The world is `Street` in handmade.py: from house 2 three times `right` to house 
 episode at 0; seven steps at most.
 """
 
-import random
-
 import pytest
 
 import critique
 from agent_r import Episode, Start, Step
-from course.handmade import Street, check, hold
+from course.handmade import Street, check, hold, shown
 
 pytestmark = pytest.mark.ex11
 
@@ -44,16 +42,16 @@ JUMPED = played("right", "jump")
 def test_shape_starts_and_a_number():
     got = critique.failed_prefixes([FAILED], Street)
     is_pair = isinstance(got, tuple) and len(got) == 2
-    hold(is_pair, f"failed_prefixes returns (starts, left out); got {got!r}")
+    hold(is_pair, f"failed_prefixes returns (starts, left out); got {shown(got)}")
     starts, lost = got
     kinds = isinstance(starts, list) and type(lost) is int
-    hold(kinds, f"starts are a list, left out is a number; got {got!r}")
+    hold(kinds, f"starts are a list, left out is a number; got {shown(got)}")
     hold(len(starts) == 1, f"one failed episode gives one start; got {len(starts)}")
     kind = type(starts[0]).__name__
     hold(isinstance(starts[0], Start), f"a start is a `Start`; got a {kind}")
     check("the task of the start", starts[0].task, "test-0")
     are_steps = all(isinstance(step, Step) for step in starts[0].steps)
-    hold(are_steps, f"a start holds the steps taken already; got {starts[0].steps!r}")
+    hold(are_steps, f"a start holds the steps taken already; got {shown(starts[0].steps)}")
 
 
 def test_example_the_error_belongs_to_the_prefix():
@@ -138,6 +136,29 @@ def test_edge_a_failure_without_an_error_is_no_start_and_is_not_counted():
     )
 
 
+def test_edge_what_gives_no_start_ends_nothing():
+    cause = "what gives no start is passed over; the episodes behind it are looked at all the same"
+    check(
+        "the starts made of a success, a failure without an error, a fatal one, and a failure",
+        prefixes(SOLVED, played("right", "right"), JUMPED, FAILED),
+        ([["right", "left"]], 1),
+        (([], 0), cause),
+        (([], 1), cause),
+    )
+
+
+def test_edge_an_episode_that_is_over_is_no_start_whatever_the_expert_says():
+    class Ending(Street):
+        """The expert names a way from the river too, but there the episode is over."""
+
+        def expert(self):
+            return ["right"] * (5 - self.house)
+
+    got = critique.failed_prefixes([JUMPED], Ending)
+    cause = "ask the episode whether it is over: nobody plays on from there"
+    check("the starts made of an episode that its error ended", got, ([], 1), (got, cause))
+
+
 def test_edge_no_episodes():
     check("the starts made of no episodes", prefixes(), ([], 0))
 
@@ -151,8 +172,7 @@ def random_episode(rng, task):
     return episode.trajectory
 
 
-def test_property_starts_keep_their_order_and_every_one_can_be_won():
-    rng = random.Random(0)
+def test_property_starts_keep_their_order_and_every_one_can_be_won(rng):
     episodes = [random_episode(rng, f"test-{number}") for number in range(40)]
     starts, lost = critique.failed_prefixes(episodes, Street)
     failed = [episode.task for episode in episodes if episode.score < 1]

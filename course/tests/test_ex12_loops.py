@@ -1,7 +1,6 @@
 """Exercise 12, `Trajectory.loops`: the share of steps that repeat others (paper, Figure 4)."""
 
 import numbers
-import random
 
 import pytest
 
@@ -104,8 +103,7 @@ def test_edge_a_revision_right_behind_another_is_a_repeat():
     )
 
 
-def test_property_the_order_of_the_steps_does_not_matter_and_repeats_add_up():
-    rng = random.Random(0)
+def test_property_the_order_of_the_steps_does_not_matter_and_repeats_add_up(rng):
     for _ in range(30):
         different = rng.randint(1, 5)
         repeated = rng.randint(0, 5)

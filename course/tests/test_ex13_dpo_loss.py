@@ -71,6 +71,19 @@ def test_edge_large_margins_stay_finite():
     check("the losses at margins 500 and -500", got, [0.0, 500.0])
 
 
+def test_property_it_is_the_cost_of_each_pair_by_hand(rng):
+    for _ in range(20):
+        count = rng.randint(1, 4)
+        margins = [rng.uniform(-4, 4) for _ in range(count)]
+        references = [rng.uniform(-4, 4) for _ in range(count)]
+        dpo_beta = rng.uniform(0.05, 2)
+        expected = 0.0
+        for margin, reference in zip(margins, references, strict=True):
+            expected += cost(dpo_beta * (margin - reference))
+        what = f"the loss at margins {margins}, references {references}, dpo_beta {dpo_beta}"
+        check(what, loss(margins, references, dpo_beta), expected, within=1e-4)
+
+
 def test_property_a_better_margin_costs_less_and_is_pulled_less():
     margins = torch.linspace(-4, 4, 9, requires_grad=True)
     losses = [loss([z], [0.5], 0.7) for z in margins.tolist()]

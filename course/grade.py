@@ -1,0 +1,240 @@
+"""Grades of a class: which exercises the tests accept, a row for each student.
+
+    python -m course.grade SUBMISSIONS/ --out grades.csv             all exercises
+    python -m course.grade SUBMISSIONS/ --out grades.csv --part 1    those of part 1
+    python -m course.grade SUBMISSIONS/ --out bugs.csv --bugs        the tests against silent bugs
+
+SUBMISSIONS holds a folder for each student.  Of it the modules with exercises are taken and nothing
+else; each exercise is tested in a process of its own (`course.cell`), with this project's tests,
+with values drawn from a seed that no handout has, and with the other exercises solved as they are
+here.  It counts 1 if every one of its tests was run and passed, else 0.  Beside `grades.csv` stands
+`grades-reasons.md`, which says why not.
+
+For silent bugs `test_bug_N.py` is taken instead: see `course.hunt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from course.bugs import BUGS
+from course.exercises import (
+    EXERCISES,
+    PARTS,
+    Exercise,
+    body_of,
+    find,
+    read,
+    relative,
+    with_body,
+)
+from engine import UserError
+
+PROGRAM = "python -m course.grade"
+MODULE_SIZE = 500_000  # characters that a student's module may have
+SHOWN = 900  # characters of a reason
+
+
+@dataclass
+class Verdict:
+    """What one exercise of one student is worth, and why not more."""
+
+    points: int
+    reason: str = ""
+
+
+# --- what is handed in
+
+
+def students_of(folder: Path) -> list[Path]:
+    """Return the students' folders, by name; raises `UserError` if there is none."""
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: there is no such folder; it must hold a folder for each student"
+        )
+    students = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith((".", "__")):
+            students.append(path)
+    if not students:
+        raise UserError(f"{folder}: it holds no folder; it must hold one for each student")
+    return students
+
+
+def handed_in(student: Path, path: Path) -> str:
+    """Return the text of a student's file, which may lie one folder deeper, as archives are packed.
+
+    Raises `UserError` if there is none that can be read.
+    """
+    places = [student]
+    inner = [inside for inside in sorted(student.iterdir()) if inside.is_dir()]
+    if len(inner) == 1:
+        places.append(inner[0])
+    for place in places:
+        file = place / path
+        if file.is_symlink() or not file.is_file():
+            continue
+        if file.stat().st_size > MODULE_SIZE:
+            raise UserError(f"{path} is longer than {MODULE_SIZE:,} characters")
+        try:
+            return file.read_text(encoding="utf-8-sig")
+        except (UnicodeDecodeError, OSError) as error:
+            raise UserError(f"{path} cannot be read: {error}") from None
+    raise UserError(f"{path} was not handed in")
+
+
+def module_to_test(student: Path, exercise: Exercise) -> str:
+    """Return a student's module in which every other exercise is solved as it is here.
+
+    Raises `UserError` if there is nothing to test.
+    """
+    path = relative(exercise.module)
+    text = handed_in(student, path)
+    parsed(text, path)
+    try:
+        function = find(text, exercise.name)
+    except LookupError as error:
+        raise UserError(f"{path}: {error}") from None
+    if f"Exercise {exercise.number}:" in ast.unparse(function.body[-1]):
+        raise UserError("not done: the body is blank")
+    ours = read(exercise.module)
+    for other in EXERCISES:
+        if other.module == exercise.module and other is not exercise:
+            try:
+                text = with_body(text, other.name, body_of(ours, other.name))
+            except (
+                LookupError,
+                SyntaxError,
+            ):  # it is not there, or stands otherwise: left as it is
+                continue
+    return text
+
+
+def parsed(text: str, path: Path) -> ast.Module:
+    """Return a text's syntax tree; raises `UserError` for what is no Python."""
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        line = (error.text or "").strip()[:80]
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}: `{line}`") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path} is no Python that can be read: {error}") from None
+
+
+# --- what comes out
+
+
+def write_grades(
+    out: Path, columns: Sequence[str], rows: dict[str, list[Verdict]], seed: int
+) -> Path:
+    """Write the table, and the reasons beside it; return the path of the reasons."""
+    lines = [["name", "total", *columns]]
+    for name, verdicts in rows.items():
+        points = [verdict.points for verdict in verdicts]
+        lines.append([name, str(sum(points)), *map(str, points)])
+    reasons = [f"Values were drawn with `--seed {seed}`, which gives the same grades again."]
+    for name, verdicts in rows.items():
+        total = sum(verdict.points for verdict in verdicts)
+        reasons.append(f"\n## {name}: {total} of {len(verdicts)}\n")
+        for column, verdict in zip(columns, verdicts, strict=True):
+            if not verdict.points:
+                text = shortened(verdict.reason).replace("\n", "\n    ")
+                reasons.append(f"- {column}: {text}")
+    beside = out.with_name(f"{out.stem}-reasons.md")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(lines)
+    beside.write_text("\n".join(reasons) + "\n", encoding="utf-8")
+    return beside
+
+
+def shortened(text: str) -> str:
+    """Return a reason that fits a page."""
+    text = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text.strip())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
+
+
+# --- the command line
+
+
+def refuse(message: str) -> None:
+    """Raise `UserError` for a command line that makes no sense."""
+    raise UserError(f"{message}; --help lists the flags")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the flags that were given; raises `UserError` if they make no sense together."""
+    title = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(PROGRAM, description=title, allow_abbrev=False)
+    parser.error = refuse
+    parser.add_argument("submissions", type=Path, help="holds a folder for each student")
+    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="the table to write")
+    parser.add_argument("--part", type=int, metavar="N", help="grade the exercises of one part")
+    parser.add_argument("--bugs", action="store_true", help="grade the tests against silent bugs")
+    text = "decides the values that are drawn; by default another every time"
+    parser.add_argument("--seed", type=int, metavar="N", help=text)
+    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"processes at the same time (default {jobs})"
+    parser.add_argument("--jobs", type=int, default=jobs, metavar="N", help=text)
+    given = parser.parse_args(arguments)
+    if given.part is not None and not 1 <= given.part <= len(PARTS):
+        refuse(f"--part {given.part}: there are 1 to {len(PARTS)}")
+    if given.part is not None and given.bugs:
+        refuse("--part and --bugs grade different things; give one of them")
+    if given.jobs < 1:
+        refuse(f"--jobs {given.jobs}: must be 1 or more")
+    if given.out.is_dir():
+        refuse(f"--out {given.out}: must be a file, as grades.csv")
+    return given
+
+
+def run(given: argparse.Namespace) -> None:
+    """Grade what was handed in; raises `UserError`."""
+    from course import cell, hunt  # they import torch, which takes a while
+
+    students = students_of(given.submissions)
+    seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    with tempfile.TemporaryDirectory() as name:
+        if given.bugs:
+            columns = [f"bug{number}" for number in BUGS]
+            rows = hunt.grade(students, Path(name), given.jobs)
+        else:
+            numbers = [exercise.number for exercise in EXERCISES]
+            if given.part is not None:
+                numbers = list(PARTS[given.part - 1].exercises)
+            exercises = [EXERCISES[number - 1] for number in numbers]
+            columns = [exercise.mark for exercise in exercises]
+            rows = cell.grade(students, exercises, Path(name), seed, given.jobs)
+    reasons = write_grades(given.out, columns, rows, seed)
+    print(f"{given.out}: {len(rows)} students, {len(columns)} columns; why not, says {reasons}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line; return the exit status.
+
+    A user's mistake is one sentence on standard error and status 2.
+    """
+    try:
+        run(parse(arguments))
+        return 0
+    except UserError as error:
+        message = str(error)
+    except OSError as error:  # a full disk, a folder that may not be written
+        message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
+    except KeyboardInterrupt:
+        message = "stopped; no grades were written"
+    print(f"grade: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The grader: a small class of ten tricks, what it writes, and what it refuses."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from course.exercises import EXERCISES, PARTS, ROOT, read, with_body
+from course.grade import main, module_to_test, parsed, shortened
+from engine import UserError
+
+if not hasattr(os, "fork"):
+    pytest.skip("the grader forks", allow_module_level=True)
+
+sys.path.insert(0, str(Path(__file__).parent))
+from submissions import OF_FILES, TRICKS, hand_in, play_trick
+
+OF_PART = PARTS[0].exercises
+ALL = {exercise.number for exercise in EXERCISES}
+# Which exercise of part 1 a trick is tried in; the others are blank, so that it goes fast.
+TRIED = dict(zip([*TRICKS, *OF_FILES], OF_PART * 2, strict=True))
+
+# Fails where `learnable` teaches what was context already (silent bug 1).
+HUNTED = """
+import critique
+from agent_r import Step, Trajectory
+
+
+def test_context_stays_context():
+    step = Step("Action: go", "go", "a room.", 0.0, learned=False)
+    played = Trajectory("task", "go.", "here.", [step])
+    got = critique.learnable(played, critique.CritiqueSettings())
+    assert not got.steps[0].learned
+"""
+COMPARED = """
+import inspect
+
+import critique
+
+
+def test_the_text():
+    assert "learned = step.learned" in inspect.getsource(critique.learnable)
+"""
+
+
+def grade(submissions, out, *flags):
+    """Grade in a process of its own, with little patience."""
+    hasty = "import sys; from course import cell, grade; cell.SECONDS = 6; cell.CANARIES = 2; "
+    command = [sys.executable, "-c", hasty + "sys.exit(grade.main(sys.argv[1:]))"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        [*command, str(submissions), "--out", str(out), *flags],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert process.returncode == 0, process.stderr
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    reasons = out.with_name(f"{out.stem}-reasons.md").read_text(encoding="utf-8")
+    by_name = {}
+    for text in reasons.split("\n## ")[1:]:
+        by_name[text.partition(":")[0]] = text
+    return rows, by_name
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """(rows, reasons, the folder) of a class: one who is right, and one for each trick."""
+    folder = tmp_path_factory.mktemp("class")
+    for trick, number in TRIED.items():
+        blank = ALL - {number}
+        play_trick(folder / "in" / trick, trick, number, folder / "outside", blank=blank)
+    hand_in(folder / "in" / "right" / "student", {}, blank=ALL - set(OF_PART))
+    (folder / "in" / ".hidden").mkdir()
+    before = sorted(path.name for path in folder.rglob("*"))
+    rows, reasons = grade(folder / "in", folder / "grades.csv", "--part", "1", "--seed", "3")
+    after = sorted(path.name for path in folder.rglob("*"))
+    return rows, reasons, set(after) - set(before)
+
+
+def test_a_row_for_each_student_with_a_column_for_each_exercise(graded):
+    rows, _, new = graded
+    assert sorted(rows) == sorted([*TRIED, "right"])
+    columns = ["name", "total", *(f"ex{number}" for number in OF_PART)]
+    assert list(rows["right"].values()) == ["right", "5", *["1"] * 5]
+    assert list(rows["right"]) == columns
+    assert new == {"grades.csv", "grades-reasons.md"}, "the grader writes nothing else"
+
+
+@pytest.mark.parametrize(
+    ("trick", "reason"),
+    [
+        ("skip", "was skipped, not passed: "),
+        ("exit", "the process ended before its tests did"),
+        ("patch", "the checker was tampered with"),
+        ("loop", "seconds"),
+        ("print", ""),
+        ("memory", "MemoryError"),
+        ("write", "lies outside: open is not allowed there"),
+        ("conftest", "Q(s) is the mean"),
+        ("missing", "mcts.py was not handed in"),
+        ("syntax", "mcts.py, line "),
+    ],
+)
+def test_a_trick_is_worth_nothing_and_the_reason_says_why(graded, trick, reason):
+    rows, reasons, _ = graded
+    assert rows[trick]["total"] == "0"
+    number = TRIED[trick]
+    (line,) = [line for line in reasons[trick].split("\n- ") if line.startswith(f"ex{number}: ")]
+    if trick == "conftest":
+        reason = "likely cause" if number != 1 else reason
+    assert reason in line
+    if trick in TRICKS:
+        assert reasons[trick].count("not done: the body is blank") == 4
+
+
+def test_a_test_against_a_silent_bug_must_say_what_the_function_does(tmp_path):
+    for name, text in {"caught": HUNTED, "compared": COMPARED, "broken": "def test(:"}.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "test_bug_1.py").write_text(text, encoding="utf-8")
+    (tmp_path / "in" / "sleeping").mkdir()
+    easy = "def test_nothing():\n    assert True\n"
+    (tmp_path / "in" / "sleeping" / "test_bug_1.py").write_text(easy, encoding="utf-8")
+    rows, reasons = grade(tmp_path / "in", tmp_path / "bugs.csv", "--bugs")
+    assert {name: row["bug1"] for name, row in rows.items()} == {
+        "broken": "0",
+        "caught": "1",
+        "compared": "0",
+        "sleeping": "0",
+    }
+    assert "on a copy that is right and written otherwise" in reasons["compared"]
+    assert "passes on the copy with the bug as well" in reasons["sleeping"]
+    assert "test_bug_1.py, line 1" in reasons["broken"]
+    assert rows["caught"]["total"] == "1"
+
+
+# --- what is taken of a folder
+
+
+def test_the_other_exercises_of_a_module_are_ours(tmp_path):
+    hand_in(tmp_path, {1: "return 0.0", 3: "pass"})
+    text = module_to_test(tmp_path, EXERCISES[0])
+    assert text == with_body(read("mcts"), "uct", "return 0.0")
+
+
+def test_a_students_own_helpers_stay(tmp_path):
+    hand_in(tmp_path, {1: "return helper()"})
+    path = tmp_path / "mcts.py"
+    path.write_text(path.read_text() + "\n\ndef helper():\n    return 1.0\n")
+    assert "def helper():" in module_to_test(tmp_path, EXERCISES[0])
+
+
+def test_a_module_that_is_a_link_or_too_long_or_no_text_is_not_read(tmp_path):
+    hand_in(tmp_path, {})
+    path = tmp_path / "mcts.py"
+    path.unlink()
+    path.symlink_to(ROOT / "mcts.py")
+    with pytest.raises(UserError, match="was not handed in"):
+        module_to_test(tmp_path, EXERCISES[0])
+    path.unlink()
+    path.write_text("#" * 600_000)
+    with pytest.raises(UserError, match="longer than"):
+        module_to_test(tmp_path, EXERCISES[0])
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be read"):
+        module_to_test(tmp_path, EXERCISES[0])
+    path.write_text("x = 1\n")
+    with pytest.raises(UserError, match="0 definitions of uct"):
+        module_to_test(tmp_path, EXERCISES[0])
+
+
+@pytest.mark.parametrize("text", ["def f(:", "x = '\0'", "(" * 5000, "  x = 1"])
+def test_what_is_no_python_is_one_reason(text):
+    with pytest.raises(UserError, match=r"^mcts\.py"):
+        parsed(text, Path("mcts.py"))
+
+
+def test_a_reason_is_short_and_can_be_printed():
+    assert shortened("a\x1b[31m\nb") == "a?[31m\nb"
+    assert len(shortened("x" * 10_000)) < 1000
+
+
+# --- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["nowhere", "--out", "g.csv"], "there is no such folder"),
+        (["empty", "--out", "g.csv"], "it holds no folder"),
+        (["empty"], "--out"),
+        (["empty", "--out", "empty"], "must be a file"),
+        (["empty", "--out", "g.csv", "--part", "9"], "--part 9: there are 1 to 3"),
+        (["empty", "--out", "g.csv", "--part", "1", "--bugs"], "give one of them"),
+        (["empty", "--out", "g.csv", "--jobs", "0"], "--jobs 0"),
+        (["empty", "--out", "g.csv", "--seed", "x"], "--seed"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused(
+    tmp_path, monkeypatch, capsys, arguments, problem
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert problem in output.err
+    assert output.err.startswith("grade: ")
+    assert output.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
