@@ -157,12 +157,10 @@ def claimed(
             look_around(kept, differing)
         with folder.at_work(claim), checkpoint.kept_in(out, every):
             yield kept
-    except UserError:
-        if kept.new and not kept.set_up:
+    finally:
+        if kept.new and not kept.set_up:  # whatever stopped it, it had not begun
             remove(out)
             claim.release(remove=True)
-        raise
-    finally:
         claim.release()
 
 
