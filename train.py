@@ -498,8 +498,8 @@ class Run:
         self.mark = marked(self.actor.model.config, thoughts)
         self.worlds = tell(self.worlds, self.mark)
         self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
-        check_room(self.actor, self.exams)
         self.general = general_data(config, self.actor, self.worlds)
+        check_room(self.actor, self.exams)
         self.agent_data: dict[str, list[Encoded]] = {"revision": [], "good": []}  # so far
         self.judged: dict[str, list[critique.Judged]] = {}  # of this iteration, by world
         self.data_figures = dict.fromkeys(self.worlds, NO_DATA)  # of this iteration's examples
