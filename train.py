@@ -504,13 +504,13 @@ class Run:
         self.mark = marked(self.actor.model.config, thoughts)
         self.worlds = tell(self.worlds, self.mark)
         self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
-        check_room(self.actor, self.exams)
         prefixes = stages.read_prefixes(self.out)
         for exam in self.exams:
             exam.prefixes, exam.lost = prefixes.get(exam.name, (None, 0))
         announce(config, said, kept, self.mark)
         with kept_in(self.out / "general.jsonl"):
             self.general = general_data(config, self.actor, self.worlds)
+        check_room(self.actor, self.exams)
         left_out = sum(source.left_out for source in self.general)
         if left_out:
             print(f"General data: {left_out} dialogues left out, too long for the model's context.")
