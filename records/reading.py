@@ -34,6 +34,12 @@ EPISODE: Shape = {"task": str, "iteration": int, "score": NUMBER, "steps": int}
 ROW: Shape = {"env": str, "iteration": int, "score": (*NUMBER, type(None))}
 LOSS: Shape = {"step": int, "loss": NUMBER}
 
+# What a record may have besides, or may have as null.
+MAYBE: Shape = {"env": str, "score": NUMBER, "error": int, "dropped": str, "thought": str}
+MAYBE |= {"back": int, "chained": int, "made": int, "spliced_with": int, "shared": int}
+MAYBE |= {"told": str, "won": bool, "loops": NUMBER, "revisions": int, "played": dict}
+MAYBE |= {"effect": str, "counts": dict, "answer": str, "iteration": int}
+
 
 @dataclass
 class Iteration:
@@ -67,7 +73,8 @@ class RunFolder:
     def models(self) -> list[Path]:
         """Return the folders with a model that the run left, or else the one that it began from."""
         left = [self.path / f"iteration-{one.number}" / "model" for one in self.iterations]
-        begun_from = [Path(self.config[key]) for key in ("model", "warmed") if self.config.get(key)]
+        names = [self.config.get(key) for key in ("model", "warmed")]
+        begun_from = [Path(name) for name in names if name and isinstance(name, str)]
         return [folder for folder in (*left, *begun_from) if folder.is_dir()]
 
     def iteration(self, number: int) -> Iteration:
@@ -97,7 +104,7 @@ def read_run(path: Path) -> RunFolder:
     for sitting in sittings[-1:]:
         words = ["python", "train.py", *map(str, sitting.get("command", ()))]
         run.origin = {"command": shlex.join(words), "versions": sitting.get("versions", {})}
-    run.rows = read_lines(run, path / "results.jsonl", ROW)
+    run.rows = read_lines(run, path / "results.jsonl", ROW, check_row)
     run.episodes = read_lines(run, path / "episodes.jsonl", EPISODE, check_episode)
     numbers = []
     for folder in path.glob("iteration-*"):
@@ -115,9 +122,14 @@ def read_iteration(run: RunFolder, number: int) -> Iteration:
     data = read_lines(run, folder / "data.jsonl", DATA, check_data)
     verdicts = None
     if (folder / "verdicts.jsonl").is_file():
+        made = []  # of the pairs so far, whether each became a revision
 
         def check(record: Record) -> None:
             check_verdict(record, trees, data)
+            chained = record.get("chained") or 0
+            if chained and not (1 <= chained <= len(made) and made[chained - 1]):
+                raise FaultError(f"is chained with pair {chained}, which made no revision")
+            made.append(bool(record.get("made")))
 
         verdicts = read_lines(run, folder / "verdicts.jsonl", VERDICT, check)
     losses = read_lines(run, folder / "losses.jsonl", LOSS)
@@ -177,6 +189,15 @@ def fits(record: Any, shape: Shape) -> None:
             is_kind = False
         if not is_kind:
             raise FaultError(f"has another {name} than a run writes")
+    for name in MAYBE.keys() & record.keys() - shape.keys():
+        if record[name] is not None:
+            fits({name: record[name]}, {name: MAYBE[name]})
+
+
+def check_row(record: Record) -> None:
+    """Raise `FaultError` for a row whose counts are none."""
+    counts = record.get("counts") or {}
+    fits(counts, dict.fromkeys(counts, (*NUMBER, type(None))))
 
 
 def check_steps(steps: Any) -> None:
@@ -258,6 +279,7 @@ def check_verdict(record: Record, trees: list[Record], data: list[Record]) -> No
         raise FaultError(f"names tree {record['tree']}, which is not there")
     nodes = trees[record["tree"] - 1]["nodes"]
     leaves = [record["bad"], record["good"], record.get("spliced_with", record["good"])]
+    leaves.append(record.get("shared", 0))
     check_indexes(leaves, len(nodes), "leaves")
     made = record.get("made")
     if made is not None and not (type(made) is int and 1 <= made <= len(data)):

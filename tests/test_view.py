@@ -207,7 +207,15 @@ SPOILT = {
         ("selected", None),
         ("task", None),
     ],
-    "verdicts": [("tree", 0), ("tree", 10**6), ("bad", -1), ("made", 10**6), ("verdicts", [3])],
+    "verdicts": [
+        ("tree", 0),
+        ("tree", 10**6),
+        ("bad", -1),
+        ("made", 10**6),
+        ("verdicts", [3]),
+        ("chained", 2),
+        ("thought", 3),
+    ],
     "data": [("messages", []), ("messages", [{"role": "user"}]), ("kind", 3)],
 }
 
@@ -749,8 +757,7 @@ def as_shown(text):
 
 @pytest.fixture(scope="module")
 def hostile_path(run_path, tmp_path_factory):
-    path = tmp_path_factory.mktemp("hostile") / "</title><script>alert(2)<"
-    path = path.parent / "hostile<b>"
+    path = tmp_path_factory.mktemp("hostile") / "hostile<b>"
     shutil.copytree(run_path, path)
     trees = lines_of(path, 1, "trees")
     data = lines_of(path, 1, "data")
@@ -910,7 +917,7 @@ def test_a_run_of_an_eto_shows_both_sides(browser, run_path, tmp_path):
     (path / "iteration-1" / "verdicts.jsonl").write_text("")
     person = Reader(browser, view.write_page(path))
     person.go("tokens/1/1")
-    assert person.texts("h2") == ["Preferred", "Rejected"]
+    assert person.texts("main h2") == ["Preferred", "Rejected"]
     encoder = ChatFormat(tiny_actor().tokenizer)
     tokens = [
         len(encoder.encode(messages)[0]) for messages in (data[0]["messages"], data[0]["rejected"])
