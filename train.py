@@ -541,9 +541,8 @@ class Run:
             count = config.tasks // len(self.worlds)
             rng = derive(config, iteration, f"tasks {name}")
             tasks = draw(task_names(make, "train"), count, rng)
-            generator = torch.Generator(self.actor.device)
-            generator.manual_seed(derive(config, iteration, f"search {name}").getrandbits(32))
-            sampling = Sampling(config.temperature, generator)
+            seed = derive(config, iteration, f"search {name}").getrandbits(32)
+            sampling = Sampling(config.temperature, seed)
             settings = SearchSettings(
                 config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
             )

@@ -9,6 +9,7 @@ Read in order: `Sampling`, `Speaker`, `RoomyLayer` (a cache that grows in place)
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +17,20 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from engine import chance
 from engine.masks import masks_by_tokens
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a model speaks: greedily at temperature 0, else by draws from `generator`."""
+    """How a model speaks: greedily at temperature 0, else by draws that the seed decides.
+
+    What is drawn for a token depends on the seed, on the key of its conversation and on how many
+    tokens stand before it, and on no other conversation.
+    """
 
     temperature: float = 0.0
-    generator: torch.Generator | None = None
+    seed: int = 0
 
 
 GREEDY = Sampling()
@@ -90,19 +96,32 @@ class Dialogues:
     """A batch of running conversations; what is fed and said is appended to one cache.
 
     New tokens are padded on the left to the longest of the batch and the padding is masked out, so
-    that rows of different lengths share one cache; positions count real tokens alone.
+    that rows of different lengths share one cache; positions count real tokens alone.  Every row
+    has a key, on which what is drawn in it depends.
     """
 
-    def __init__(self, speaker: Speaker, contexts: Sequence[Sequence[int]]) -> None:
-        """Open one conversation for each of the contexts, lists of token ids."""
+    def __init__(
+        self, speaker: Speaker, contexts: Sequence[Sequence[int]], keys: Sequence[int] = ()
+    ) -> None:
+        """Open one conversation for each of the contexts, lists of token ids.
+
+        Without `keys` each is told apart by its place.
+        """
+        device = speaker.model.device
         self.speaker = speaker
         self.cache = Cache(layer_class_to_replicate=RoomyLayer)
-        self.mask = torch.zeros(len(contexts), 0, dtype=torch.long, device=speaker.model.device)
+        self.mask = torch.zeros(len(contexts), 0, dtype=torch.long, device=device)
+        self.length = torch.zeros(len(contexts), dtype=torch.long, device=device)  # tokens of each
+        self.draw_by(keys or range(len(contexts)))
         self.feed(contexts)
+
+    def draw_by(self, keys: Sequence[int]) -> None:
+        """Give each row the key by which its tokens are drawn from now on."""
+        self.keys = torch.tensor(list(keys), dtype=torch.long, device=self.mask.device)
 
     def lengths(self) -> list[int]:
         """Return the number of tokens in each row."""
-        return self.mask.sum(1).tolist()
+        return self.length.tolist()
 
     @torch.inference_mode()
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
@@ -142,23 +161,29 @@ class Dialogues:
         self.mask = torch.nn.functional.pad(self.mask, (0, columns))
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; naming a row several times forks its conversation."""
+        """Keep these rows, in this order; naming a row several times forks its conversation.
+
+        The first copy of a row goes on with its key, each other one has a key of its own.
+        """
         much_padding = self.mask.shape[1] > 1.25 * max(self.lengths())
         everything = list(range(len(self.mask)))
         if much_padding or list(rows) != everything:
-            self._take(torch.tensor(rows, dtype=torch.long, device=self.mask.device))
+            self._take(rows)
 
     def fork(self, rows: Sequence[int]) -> Dialogues:
-        """Return a copy of some of these conversations, to be carried on by itself."""
+        """Return a copy of some of these conversations, to be carried on by itself.
+
+        What it says is drawn by the same keys.
+        """
         part = copy.copy(self)
         part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
-        part._take(torch.tensor(rows, dtype=torch.long, device=self.mask.device))
+        part._take(rows)
         return part
 
     def _forward(self, ids: torch.Tensor, new: torch.Tensor) -> None:
         """Read ids where `new` is 1, both [rows, width]; set the logits, [rows, vocabulary]."""
-        start = self.mask.sum(1, keepdim=True)
-        positions = start + new.cumsum(1) - 1
+        positions = self.length[:, None] + new.cumsum(1) - 1
+        self.length = self.length + new.sum(1)
         self.mask = torch.cat([self.mask, new], dim=1)
         with masks_by_tokens():
             output = self.speaker.model(
@@ -179,7 +204,8 @@ class Dialogues:
         if sampling.temperature == 0:
             return self.logits.argmax(-1)
         chances = torch.softmax(self.logits / sampling.temperature, dim=-1)
-        return torch.multinomial(chances, 1, generator=sampling.generator)[:, 0]
+        keys = chance.mixed(chance.mixed(self.keys, sampling.seed), self.length)
+        return chance.draw(chances, chance.uniform(keys))
 
     def _speak(self, sampling: Sampling, limit: int) -> list[list[int]]:
         """Return the token ids of a reply in every row, `limit` at most, without the end of turn.
@@ -223,10 +249,17 @@ class Dialogues:
             values = spread(longer.values[:, :, start:])
             layer.update(keys, values)
         self.mask = torch.cat([self.mask, spread(part.mask[:, start:])], dim=1)
+        self.length = self.mask.sum(1)
 
     @torch.inference_mode()
-    def _take(self, rows: torch.Tensor) -> None:
+    def _take(self, numbers: Sequence[int]) -> None:
+        device = self.mask.device
+        rows = torch.tensor(numbers, dtype=torch.long, device=device)
+        copies = torch.tensor(copies_before(numbers), device=device)
+        own = chance.mixed(self.keys[rows], -copies)
+        self.keys = torch.where(copies > 0, own, self.keys[rows])
         self.mask = self.mask[rows]
+        self.length = self.length[rows]
         self.logits = self.logits[rows]
         # The tokens of each row in their order, behind no more padding than there must be.
         longest = max(self.lengths())
@@ -234,3 +267,13 @@ class Dialogues:
         self.mask = self.mask.gather(1, columns)
         for layer in self.cache.layers:
             layer.take(rows, columns)
+
+
+def copies_before(rows: Sequence[int]) -> list[int]:
+    """Return for every row how often it was named before."""
+    seen: Counter[int] = Counter()
+    copies = []
+    for row in rows:
+        copies.append(seen[row])
+        seen[row] += 1
+    return copies

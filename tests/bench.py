@@ -125,7 +125,7 @@ class Count:
 
 
 def sampling_of_a_search():
-    return Sampling(SEARCH["temperature"], torch.Generator().manual_seed(0))
+    return Sampling(SEARCH["temperature"])
 
 
 def search(actor, env, tasks, *, at_once=1024, simulations=SEARCH["simulations"]):

@@ -48,7 +48,7 @@ def wanderer(turns, copy, luck):
 def grow_trees(speak, *, seed=0, tasks=("test-0",), make_world=Corridor, **settings):
     """Search with a scripted actor, or with an actor itself; see CORRIDOR for the settings."""
     actor = ScriptedActor(speak) if callable(speak) else speak
-    sampling = Sampling(1.0, torch.Generator().manual_seed(seed))
+    sampling = Sampling(1.0, seed)
     return search(actor, make_world, tasks, replace(CORRIDOR, **settings), sampling)
 
 
@@ -727,7 +727,7 @@ def test_trees_come_back_in_the_order_of_the_tasks_whatever_the_length_of_their_
     lengths = [len(actor.format.opening(start.opening)) for start in starts]
     assert lengths != sorted(lengths), "tasks in the order of their lengths would test nothing"
     settings = SearchSettings(simulations=1, branch=2, rollouts=2, max_depth=2)
-    trees = search(actor, Craft, tasks, settings, Sampling(1.0, torch.Generator()))
+    trees = search(actor, Craft, tasks, settings, Sampling(1.0))
     for tree, start in zip(trees, starts, strict=True):
         assert tree.task == start.task
         assert tree.instruction == start.instruction
@@ -748,7 +748,7 @@ def test_a_model_with_learned_positions_is_never_shown_an_opening_beyond_its_con
     opening = Episode(Craft(), tasks[0]).trajectory.opening
     assert len(actor.format.opening(opening)) > 56
     settings = SearchSettings(simulations=2, branch=2)
-    trees = search(actor, Craft, tasks, settings, Sampling(1.0, torch.Generator()))
+    trees = search(actor, Craft, tasks, settings, Sampling(1.0))
     root = trees[0].root
     assert root.visits == 1
     assert not root.children, "what does not fit the context ends with its score so far"
