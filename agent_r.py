@@ -29,6 +29,7 @@ from engine import chance, loading
 from engine.anew import begun_anew
 from engine.chat import Template
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
+from engine.memory import Memory
 from engine.precision import Precision
 from engine.replies import actions_of, parse_action, parse_verdict  # noqa: F401, of the judge
 from engine.threads import together
@@ -354,6 +355,10 @@ class Actor:
         speaker = replace(self.speaker, model=self.precision.acting(self.model))
         return Dialogues(speaker, contexts, keys)
 
+    def memory(self) -> Memory:
+        """Return what opens conversations as `start` does, and reads what they share once."""
+        return Memory(self.start)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a turn, without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
@@ -390,13 +395,13 @@ class Lockstep:
         self,
         actor: Actor,
         episodes: Sequence[Episode],
-        openings: Dialogues | None = None,
+        memory: Memory | None = None,
         keys: Sequence[int] = (),
     ) -> None:
         """Open a conversation for every episode that is still running.
 
-        `openings`, if given, has heard the beginning of each of `episodes`, so that only what came
-        after it is read.  What is drawn in an episode depends on its key, else on its place.
+        What stands in a `memory` is not read again.  What is drawn in an episode depends on its
+        key, else on its place.
         """
         keys = keys or range(len(episodes))
         self.actor = actor
@@ -412,19 +417,9 @@ class Lockstep:
                 self.rows.append(row)
                 self.live.append(episode)
                 contexts.append(context)
-        if not self.live:
-            return
-        keys = [keys[row] for row in self.rows]
-        if openings is None:
-            self.dialogues = actor.start(contexts, keys)
-            return
-        lengths = openings.lengths()
-        self.dialogues = openings.fork(self.rows)
-        self.dialogues.draw_by(keys)
-        unread = []
-        for row, context in zip(self.rows, contexts, strict=True):
-            unread.append(context[lengths[row] :])
-        self.dialogues.feed(unread)
+        if self.live:
+            start = memory.start if memory else actor.start
+            self.dialogues = start(contexts, [keys[row] for row in self.rows])
 
     def advance(self, replies: Sequence[str]) -> None:
         """Let every episode take a turn and hear the answer; those that are over leave."""

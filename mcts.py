@@ -253,7 +253,7 @@ def grow_trees(
     """Grow one tree for each task and its key, in as many worlds at a time as there are."""
     trees = plant(worlds, tasks)
     # Like beside like: openings of the same length share a batch with little padding.
-    lengths = [len(opening_tokens(actor, tree)) for tree in trees]
+    lengths = [len(actor.format.opening(tree.trajectory(tree.root).opening)) for tree in trees]
     order = sorted(range(len(trees)), key=lengths.__getitem__)
     total = len(trees) * settings.simulations
     with tqdm(total=total, desc="searching", leave=False, disable=None) as bar:
@@ -265,12 +265,12 @@ def grow_trees(
                 trees[index] = tree
             homes = worlds
             own = [keys[index] for index in chosen]
-            heard = actor.start([opening_tokens(actor, tree) for tree in batch])
+            memory = actor.memory()
             for simulation in itertools.count():
                 leaves = [select(tree.root, settings.c_uct) for tree in batch]
                 episodes = replay(homes, batch, leaves, settings.max_depth)
                 drawn_by = [chance.key(key, simulation) for key in own]
-                lockstep = Lockstep(actor, episodes, heard, drawn_by)
+                lockstep = Lockstep(actor, episodes, memory, drawn_by)
                 replies = expand_all(leaves, lockstep, settings.branch, sampling)
                 rollout(lockstep, replies, sampling)
                 for tree, leaf, episode in zip(batch, leaves, episodes, strict=True):
@@ -284,7 +284,6 @@ def grow_trees(
                 own = [own[k] for k in going]
                 if not batch:
                     break
-                heard.select(going)
     return trees
 
 
@@ -307,16 +306,6 @@ def plant(worlds: Sequence[World], tasks: Sequence[str]) -> list[Tree]:
             tree = Tree(start.task, start.instruction, start.observation, root, told=start.told)
             trees.append(tree)
     return trees
-
-
-def opening_tokens(actor: Actor, tree: Tree) -> list[int]:
-    """Return the tokens with which every simulation of a tree begins, and which are read once.
-
-    The last one is left to be read with what comes after it, since what the actor says next follows
-    from the token that it read last.
-    """
-    opening = tree.trajectory(tree.root).opening
-    return actor.format.opening(opening)[:-1][: actor.max_length]
 
 
 def replay(

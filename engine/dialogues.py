@@ -34,6 +34,7 @@ class Sampling:
 
 
 GREEDY = Sampling()
+SHARED = 16  # tokens that a batch of conversations must begin with in common to read them once
 
 
 @dataclass(frozen=True)
@@ -50,46 +51,58 @@ class Speaker:
 class RoomyLayer(DynamicLayer):
     """A cache layer with spare room: it appends in place, where `DynamicLayer` copies all it holds.
 
-    `room` holds keys and values as [rows, size, heads, width]; the first columns are in use.
+    `room` holds keys and values as [rows, heads, size, width]; the first columns are in use.
     """
 
     def update(self, key_states, value_states, *args, **kwargs):  # noqa: ARG002
         """Append states, [rows, heads, new, width]; return all, [rows, heads, length, width]."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        both = [states.transpose(1, 2) for states in (key_states, value_states)]
+        both = (key_states, value_states)
         if not start:
             self.lazy_initialization(key_states, value_states)
-            self.room = [states[:, :0] for states in both]
+            self.room = [states[:, :, :0] for states in both]
         for index, states in enumerate(both):
-            if end > self.room[index].shape[1]:
-                self.room[index] = self._larger(self.room[index][:, :start], end)
-            self.room[index][:, start:end] = states
-        self.keys = self.room[0][:, :end].transpose(1, 2)
-        self.values = self.room[1][:, :end].transpose(1, 2)
+            if end > self.room[index].shape[2]:
+                self.room[index] = larger(self.room[index][:, :, :start], spacious(end))
+            self.room[index][:, :, start:end] = states
+        self._use(end)
         return self.keys, self.values
 
     def take(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
-        """Keep of row `rows[i]` what stands in `columns[i]`, in that order.
+        """Keep of row `rows[i]` what stands in `columns[i]`, in that order, with room behind it.
 
         rows: [new rows]; columns: [new rows, new length].
         """
-        size = self.room[0].shape[1]
-        firsts = size * rows[:, None]
-        index = (firsts + columns).flatten()
+        length = columns.shape[1]
+        # What is copied into the room behind says nothing.
+        columns = torch.nn.functional.pad(columns, (0, spacious(length) - length))
         narrowed = []  # a new list, since forks share the old one
         for room in self.room:
-            states = room.flatten(0, 1).index_select(0, index)
-            narrowed.append(states.view(*columns.shape, *room.shape[2:]))
+            _, heads, size, width = room.shape
+            of_head = heads * rows[:, None] + torch.arange(heads, device=rows.device)
+            index = size * of_head[:, :, None] + columns[:, None]
+            states = room.flatten(0, 2).index_select(0, index.flatten())
+            narrowed.append(states.view(*index.shape, width))
         self.room = narrowed
-        self.keys = self.room[0].transpose(1, 2)
-        self.values = self.room[1].transpose(1, 2)
+        self._use(length)
 
-    def _larger(self, states: torch.Tensor, end: int) -> torch.Tensor:
-        size = end + max(32, end // 4)
-        larger = states.new_empty(len(states), size, *states.shape[2:])
-        larger[:, : states.shape[1]] = states
-        return larger
+    def _use(self, length: int) -> None:
+        """Count so many columns of the room as the layer's own."""
+        self.keys, self.values = (states[:, :, :length] for states in self.room)
+
+
+def spacious(length: int) -> int:
+    """Return for how many columns there is to be room where so many are in use."""
+    return length + max(32, length // 4)
+
+
+def larger(states: torch.Tensor, size: int) -> torch.Tensor:
+    """Return states, [rows, heads, length, width], with room for `size` columns."""
+    rows, heads, length, width = states.shape
+    room = states.new_empty(rows, heads, size, width)
+    room[:, :, :length] = states
+    return room
 
 
 class Dialogues:
@@ -107,13 +120,25 @@ class Dialogues:
 
         Without `keys` each is told apart by its place.
         """
-        device = speaker.model.device
         self.speaker = speaker
-        self.cache = Cache(layer_class_to_replicate=RoomyLayer)
-        self.mask = torch.zeros(len(contexts), 0, dtype=torch.long, device=device)
-        self.length = torch.zeros(len(contexts), dtype=torch.long, device=device)  # tokens of each
-        self.draw_by(keys or range(len(contexts)))
+        rows = len(contexts)
+        beginning = common_beginning(contexts)
+        if rows > 1 and len(beginning) >= SHARED:
+            self._begin(1)
+            self.feed([beginning])
+            self.select([0] * rows)
+            contexts = [context[len(beginning) :] for context in contexts]
+        else:
+            self._begin(rows)
+        self.draw_by(keys or range(rows))
         self.feed(contexts)
+
+    def _begin(self, rows: int) -> None:
+        device = self.speaker.model.device
+        self.cache = Cache(layer_class_to_replicate=RoomyLayer)
+        self.mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        self.length = torch.zeros(rows, dtype=torch.long, device=device)  # tokens of each row
+        self.draw_by(range(rows))
 
     def draw_by(self, keys: Sequence[int]) -> None:
         """Give each row the key by which its tokens are drawn from now on."""
@@ -154,10 +179,9 @@ class Dialogues:
         """Append columns of padding to every row."""
         rows = len(self.mask)
         for layer in self.cache.layers:
-            heads, _, width = layer.keys.shape[1:]
-            keys = layer.keys.new_zeros(rows, heads, columns, width)
-            values = layer.values.new_zeros(rows, heads, columns, layer.values.shape[-1])
-            layer.update(keys, values)
+            nothing = [states[:, :, :1].new_zeros(()) for states in layer.room]
+            shapes = [(rows, states.shape[1], columns, states.shape[3]) for states in layer.room]
+            layer.update(*map(torch.Tensor.expand, nothing, shapes))
         self.mask = torch.nn.functional.pad(self.mask, (0, columns))
 
     def select(self, rows: Sequence[int]) -> None:
@@ -267,6 +291,16 @@ class Dialogues:
         self.mask = self.mask.gather(1, columns)
         for layer in self.cache.layers:
             layer.take(rows, columns)
+
+
+def common_beginning(contexts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Return the tokens that all contexts begin with, without the last token of any."""
+    least, most = min(contexts), max(contexts)  # what these two share, all share
+    limit = min(map(len, contexts)) - 1
+    for number in range(limit):
+        if least[number] != most[number]:
+            return least[:number]
+    return least[:limit]
 
 
 def copies_before(rows: Sequence[int]) -> list[int]:

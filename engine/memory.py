@@ -82,18 +82,23 @@ class Memory:
         known: Sequence[Sequence[int]],
     ) -> None:
         """Append the columns of all tokens that were read for the first time."""
+        size = self._cache.get_seq_length()
         new = []  # pairs of a row and the number of a token in it
         for row, (context, columns) in enumerate(zip(contexts, known, strict=True)):
             before = columns[-1] if columns else BEGINNING
             for number in range(len(columns), len(context)):
-                following = self._size + len(new)
+                following = size + len(new)
                 column = self._columns.setdefault((before, context[number]), following)
                 if column == following:
                     new.append((row, number))
                 before = column
-        rows, numbers = torch.tensor(new, device=dialogues.mask.device).T
+        if not new:
+            return
+        rows, numbers = torch.tensor(new, device=dialogues.mask.device).unbind(1)
         # Padding sorts behind tokens, and tokens stay in their order.
         columns = dialogues.mask.argsort(dim=1, descending=True, stable=True)[rows, numbers]
         for index, layer in enumerate(dialogues.cache.layers):
-            states = [part[rows, :, columns].transpose(0, 1)[None] for part in layer.both()]
+            states = [
+                part[rows, :, columns].transpose(0, 1)[None] for part in (layer.keys, layer.values)
+            ]
             self._cache.update(*states, index)

@@ -64,6 +64,9 @@ class ScriptedActor:
     def start(self, contexts, keys=()):
         return ScriptedDialogues(self, contexts, keys)
 
+    def memory(self):
+        return self
+
     def has_room(self, length):
         return length + self.max_new_tokens <= self.max_length
 
