@@ -25,10 +25,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from engine import loading
+from engine import chance, loading
 from engine.anew import begun_anew
 from engine.chat import Template
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
+from engine.memory import Memory
 from engine.precision import Precision
 from engine.replies import actions_of, parse_action, parse_verdict  # noqa: F401, of the judge
 from engine.threads import together
@@ -350,10 +351,14 @@ class Actor:
         """Write model and tokenizer, chat template included, for `load` or `from_pretrained`."""
         loading.save(self.model, self.tokenizer, folder)
 
-    def start(self, contexts: Sequence[Sequence[int]]) -> Dialogues:
-        """Open one conversation for each context, a list of token ids."""
+    def start(self, contexts: Sequence[Sequence[int]], keys: Sequence[int] = ()) -> Dialogues:
+        """Open one conversation for each context, a list of token ids; see `Dialogues`."""
         speaker = replace(self.speaker, model=self.precision.acting(self.model))
-        return Dialogues(speaker, contexts)
+        return Dialogues(speaker, contexts, keys)
+
+    def memory(self) -> Memory:
+        """Return what opens conversations as `start` does, and reads what they share once."""
+        return Memory(self.start)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a turn, without special tokens."""
@@ -388,13 +393,18 @@ class Lockstep:
     """
 
     def __init__(
-        self, actor: Actor, episodes: Sequence[Episode], openings: Dialogues | None = None
+        self,
+        actor: Actor,
+        episodes: Sequence[Episode],
+        memory: Memory | None = None,
+        keys: Sequence[int] = (),
     ) -> None:
         """Open a conversation for every episode that is still running.
 
-        `openings`, if given, has heard the beginning of each of `episodes`, so that only what came
-        after it is read.
+        What stands in a `memory` is not read again.  What is drawn in an episode depends on its
+        key, else on its place.
         """
+        keys = keys or range(len(episodes))
         self.actor = actor
         self.rows: list[int] = []
         self.live: list[Episode] = []
@@ -408,17 +418,9 @@ class Lockstep:
                 self.rows.append(row)
                 self.live.append(episode)
                 contexts.append(context)
-        if not self.live:
-            return
-        if openings is None:
-            self.dialogues = actor.start(contexts)
-            return
-        lengths = openings.lengths()
-        self.dialogues = openings.fork(self.rows)
-        unread = []
-        for row, context in zip(self.rows, contexts, strict=True):
-            unread.append(context[lengths[row] :])
-        self.dialogues.feed(unread)
+        if self.live:
+            start = memory.start if memory else actor.start
+            self.dialogues = start(contexts, [keys[row] for row in self.rows])
 
     def advance(self, replies: Sequence[str]) -> None:
         """Let every episode take a turn and hear the answer; those that are over leave."""
@@ -459,23 +461,27 @@ def play(
     sampling: Sampling = GREEDY,
     label: str = "playing",
 ) -> list[Trajectory]:
-    """Play one episode from each start, `batch_size` at a time; return them in order."""
+    """Play one episode from each start, `batch_size` at a time; return them in order.
+
+    What is drawn in an episode depends on its place among the starts, and on no other episode.
+    """
     worlds = [make_world() for _ in starts[:batch_size]]
 
-    def play_all(starts: Sequence[Start]) -> list[Episode]:
+    def play_all(numbered: Sequence[tuple[int, Start]], beginning: int) -> list[Episode]:
         played: list[Episode] = []
-        with tqdm(total=len(starts), desc=label, leave=False, disable=None) as bar:
-            for first in range(0, len(starts), batch_size):
-                batch = starts[first : first + batch_size]
-                tasks = [start.task for start in batch]
-                steps = [start.steps for start in batch]
+        with tqdm(total=len(numbered), desc=label, leave=False, disable=None) as bar:
+            for first in range(0, len(numbered), batch_size):
+                batch = numbered[first : first + batch_size]
+                tasks = [start.task for _, start in batch]
+                steps = [start.steps for _, start in batch]
+                keys = [chance.key(number, beginning) for number, _ in batch]
                 episodes = together(Episode, worlds[: len(batch)], worlds, tasks, steps)
-                Lockstep(actor, episodes).finish(sampling)
+                Lockstep(actor, episodes, keys=keys).finish(sampling)
                 played += episodes
                 bar.update(len(batch))
         return played
 
-    return [episode.trajectory for episode in begun_anew(play_all, starts)]
+    return [episode.trajectory for episode in begun_anew(play_all, list(enumerate(starts)))]
 
 
 # --- figures of play, and a trajectory to read

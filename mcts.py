@@ -17,6 +17,7 @@ included, and no simulation is spent where every leaf is known.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from agent_r import Actor, Episode, Lockstep, Step, Trajectory, parse_action, together
+from engine import chance
 from engine.anew import begun_anew
 from engine.dialogues import Dialogues, Sampling
 from envs import World
@@ -221,17 +223,24 @@ def search(
     tasks: Sequence[str],
     settings: SearchSettings,
     sampling: Sampling,
+    *,
+    numbers: Sequence[int] | None = None,
 ) -> list[Tree]:
     """Grow one tree for each task; return them in the order of the tasks.
 
-    Trees are searched `settings.rollouts` at a time, all in lockstep.
+    Trees are searched `settings.rollouts` at a time, all in lockstep.  What is drawn in a tree
+    depends on its number alone, its place among the tasks if no `numbers` are given: so some of the
+    tasks with their numbers grow the same trees as all do.
     """
     worlds = [make_world() for _ in tasks[: settings.rollouts]]
 
-    def grow(tasks: Sequence[str]) -> list[Tree]:
-        return grow_trees(actor, worlds, tasks, settings, sampling)
+    def grow(numbered: Sequence[tuple[int, str]], beginning: int) -> list[Tree]:
+        names = [task for _, task in numbered]
+        keys = [chance.key(number, beginning) for number, _ in numbered]
+        return grow_trees(actor, worlds, names, settings, sampling, keys=keys)
 
-    return begun_anew(grow, tasks, worth=lambda tree: tree.root.visits)
+    numbered = list(zip(numbers or range(len(tasks)), tasks, strict=True))
+    return begun_anew(grow, numbered, worth=lambda tree: tree.root.visits)
 
 
 def grow_trees(
@@ -240,11 +249,13 @@ def grow_trees(
     tasks: Sequence[str],
     settings: SearchSettings,
     sampling: Sampling,
+    *,
+    keys: Sequence[int],
 ) -> list[Tree]:
-    """Grow one tree for each task, in as many worlds at a time as there are."""
+    """Grow one tree for each task and its key, in as many worlds at a time as there are."""
     trees = plant(worlds, tasks)
     # Like beside like: openings of the same length share a batch with little padding.
-    lengths = [len(opening_tokens(actor, tree)) for tree in trees]
+    lengths = [len(actor.format.opening(tree.trajectory(tree.root).opening)) for tree in trees]
     order = sorted(range(len(trees)), key=lengths.__getitem__)
     total = len(trees) * settings.simulations
     with tqdm(total=total, desc="searching", leave=False, disable=None) as bar:
@@ -255,11 +266,13 @@ def grow_trees(
             for index, tree in zip(chosen, batch, strict=True):
                 trees[index] = tree
             homes = worlds
-            heard = actor.start([opening_tokens(actor, tree) for tree in batch])
-            while batch:
+            own = [keys[index] for index in chosen]
+            memory = actor.memory()
+            for simulation in itertools.count():
                 leaves = [select(tree.root, settings.c_uct) for tree in batch]
                 episodes = replay(homes, batch, leaves, settings.max_depth)
-                lockstep = Lockstep(actor, episodes, heard)
+                drawn_by = [chance.key(key, simulation) for key in own]
+                lockstep = Lockstep(actor, episodes, memory, drawn_by)
                 replies = expand_all(leaves, lockstep, settings.branch, sampling)
                 rollout(lockstep, replies, sampling)
                 for tree, leaf, episode in zip(batch, leaves, episodes, strict=True):
@@ -272,8 +285,9 @@ def grow_trees(
                 going = [k for k, tree in enumerate(batch) if wants_more(tree, settings)]
                 batch = [batch[k] for k in going]
                 homes = [homes[k] for k in going]
-                if batch:
-                    heard.select(going)
+                own = [own[k] for k in going]
+                if not batch:
+                    break
     return trees
 
 
@@ -296,16 +310,6 @@ def plant(worlds: Sequence[World], tasks: Sequence[str]) -> list[Tree]:
             tree = Tree(start.task, start.instruction, start.observation, root, told=start.told)
             trees.append(tree)
     return trees
-
-
-def opening_tokens(actor: Actor, tree: Tree) -> list[int]:
-    """Return the tokens with which every simulation of a tree begins, and which are read once.
-
-    The last one is left to be read with what comes after it, since what the actor says next follows
-    from the token that it read last.
-    """
-    opening = tree.trajectory(tree.root).opening
-    return actor.format.opening(opening)[:-1][: actor.max_length]
 
 
 def replay(

@@ -558,16 +558,13 @@ class Run:
         settings = SearchSettings(
             config.simulations, config.branch, config.c_uct, config.max_depth, config.rollouts
         )
-
-        rng = derive(config, iteration, f"search {name}")
-        seeds = [rng.getrandbits(32) for _ in tasks]
+        seed = derive(config, iteration, f"search {name}").getrandbits(32)
+        sampling = Sampling(config.temperature, seed)
 
         def search_some(numbers: Sequence[int]) -> list[Tree]:
-            generator = torch.Generator(self.actor.device)
-            generator.manual_seed(seeds[numbers[0]])
-            sampling = Sampling(config.temperature, generator)
             some = [tasks[number] for number in numbers]
-            return mcts.search(self.actor, self.worlds[name], some, settings, sampling)
+            world = self.worlds[name]
+            return mcts.search(self.actor, world, some, settings, sampling, numbers=numbers)
 
         return in_pieces(search_some, range(count), config.rollouts, **stages.trees_of(name))
 

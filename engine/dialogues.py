@@ -9,6 +9,7 @@ Read in order: `Sampling`, `Speaker`, `RoomyLayer` (a cache that grows in place)
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +17,24 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from engine import chance
 from engine.masks import masks_by_tokens
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a model speaks: greedily at temperature 0, else by draws from `generator`."""
+    """How a model speaks: greedily at temperature 0, else by draws that the seed decides.
+
+    What is drawn for a token depends on the seed, on the key of its conversation and on how many
+    tokens stand before it, and on no other conversation.
+    """
 
     temperature: float = 0.0
-    generator: torch.Generator | None = None
+    seed: int = 0
 
 
 GREEDY = Sampling()
+SHARED = 16  # tokens that a batch of conversations must begin with in common to read them once
 
 
 @dataclass(frozen=True)
@@ -44,65 +51,102 @@ class Speaker:
 class RoomyLayer(DynamicLayer):
     """A cache layer with spare room: it appends in place, where `DynamicLayer` copies all it holds.
 
-    `room` holds keys and values as [rows, size, heads, width]; the first columns are in use.
+    `room` holds keys and values as [rows, heads, size, width]; the first columns are in use.
     """
 
     def update(self, key_states, value_states, *args, **kwargs):  # noqa: ARG002
         """Append states, [rows, heads, new, width]; return all, [rows, heads, length, width]."""
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        both = [states.transpose(1, 2) for states in (key_states, value_states)]
+        both = (key_states, value_states)
         if not start:
             self.lazy_initialization(key_states, value_states)
-            self.room = [states[:, :0] for states in both]
+            self.room = [states[:, :, :0] for states in both]
         for index, states in enumerate(both):
-            if end > self.room[index].shape[1]:
-                self.room[index] = self._larger(self.room[index][:, :start], end)
-            self.room[index][:, start:end] = states
-        self.keys = self.room[0][:, :end].transpose(1, 2)
-        self.values = self.room[1][:, :end].transpose(1, 2)
+            if end > self.room[index].shape[2]:
+                self.room[index] = larger(self.room[index][:, :, :start], spacious(end))
+            self.room[index][:, :, start:end] = states
+        self._use(end)
         return self.keys, self.values
 
     def take(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
-        """Keep of row `rows[i]` what stands in `columns[i]`, in that order.
+        """Keep of row `rows[i]` what stands in `columns[i]`, in that order, with room behind it.
 
         rows: [new rows]; columns: [new rows, new length].
         """
-        size = self.room[0].shape[1]
-        firsts = size * rows[:, None]
-        index = (firsts + columns).flatten()
+        length = columns.shape[1]
+        # What is copied into the room behind says nothing.
+        columns = torch.nn.functional.pad(columns, (0, spacious(length) - length))
         narrowed = []  # a new list, since forks share the old one
         for room in self.room:
-            states = room.flatten(0, 1).index_select(0, index)
-            narrowed.append(states.view(*columns.shape, *room.shape[2:]))
+            _, heads, size, width = room.shape
+            of_head = heads * rows[:, None] + torch.arange(heads, device=rows.device)
+            index = size * of_head[:, :, None] + columns[:, None]
+            states = room.flatten(0, 2).index_select(0, index.flatten())
+            narrowed.append(states.view(*index.shape, width))
         self.room = narrowed
-        self.keys = self.room[0].transpose(1, 2)
-        self.values = self.room[1].transpose(1, 2)
+        self._use(length)
 
-    def _larger(self, states: torch.Tensor, end: int) -> torch.Tensor:
-        size = end + max(32, end // 4)
-        larger = states.new_empty(len(states), size, *states.shape[2:])
-        larger[:, : states.shape[1]] = states
-        return larger
+    def _use(self, length: int) -> None:
+        """Count so many columns of the room as the layer's own."""
+        self.keys, self.values = (states[:, :, :length] for states in self.room)
+
+
+def spacious(length: int) -> int:
+    """Return for how many columns there is to be room where so many are in use."""
+    return length + max(32, length // 4)
+
+
+def larger(states: torch.Tensor, size: int) -> torch.Tensor:
+    """Return states, [rows, heads, length, width], with room for `size` columns."""
+    rows, heads, length, width = states.shape
+    room = states.new_empty(rows, heads, size, width)
+    room[:, :, :length] = states
+    return room
 
 
 class Dialogues:
     """A batch of running conversations; what is fed and said is appended to one cache.
 
     New tokens are padded on the left to the longest of the batch and the padding is masked out, so
-    that rows of different lengths share one cache; positions count real tokens alone.
+    that rows of different lengths share one cache; positions count real tokens alone.  Every row
+    has a key, on which what is drawn in it depends.
     """
 
-    def __init__(self, speaker: Speaker, contexts: Sequence[Sequence[int]]) -> None:
-        """Open one conversation for each of the contexts, lists of token ids."""
+    def __init__(
+        self, speaker: Speaker, contexts: Sequence[Sequence[int]], keys: Sequence[int] = ()
+    ) -> None:
+        """Open one conversation for each of the contexts, lists of token ids.
+
+        Without `keys` each is told apart by its place.
+        """
         self.speaker = speaker
-        self.cache = Cache(layer_class_to_replicate=RoomyLayer)
-        self.mask = torch.zeros(len(contexts), 0, dtype=torch.long, device=speaker.model.device)
+        rows = len(contexts)
+        beginning = common_beginning(contexts)
+        if rows > 1 and len(beginning) >= SHARED:
+            self._begin(1)
+            self.feed([beginning])
+            self.select([0] * rows)
+            contexts = [context[len(beginning) :] for context in contexts]
+        else:
+            self._begin(rows)
+        self.draw_by(keys or range(rows))
         self.feed(contexts)
+
+    def _begin(self, rows: int) -> None:
+        device = self.speaker.model.device
+        self.cache = Cache(layer_class_to_replicate=RoomyLayer)
+        self.mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
+        self.length = torch.zeros(rows, dtype=torch.long, device=device)  # tokens of each row
+        self.draw_by(range(rows))
+
+    def draw_by(self, keys: Sequence[int]) -> None:
+        """Give each row the key by which its tokens are drawn from now on."""
+        self.keys = torch.tensor(list(keys), dtype=torch.long, device=self.mask.device)
 
     def lengths(self) -> list[int]:
         """Return the number of tokens in each row."""
-        return self.mask.sum(1).tolist()
+        return self.length.tolist()
 
     @torch.inference_mode()
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
@@ -135,30 +179,35 @@ class Dialogues:
         """Append columns of padding to every row."""
         rows = len(self.mask)
         for layer in self.cache.layers:
-            heads, _, width = layer.keys.shape[1:]
-            keys = layer.keys.new_zeros(rows, heads, columns, width)
-            values = layer.values.new_zeros(rows, heads, columns, layer.values.shape[-1])
-            layer.update(keys, values)
+            nothing = [states[:, :, :1].new_zeros(()) for states in layer.room]
+            shapes = [(rows, states.shape[1], columns, states.shape[3]) for states in layer.room]
+            layer.update(*map(torch.Tensor.expand, nothing, shapes))
         self.mask = torch.nn.functional.pad(self.mask, (0, columns))
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; naming a row several times forks its conversation."""
+        """Keep these rows, in this order; naming a row several times forks its conversation.
+
+        The first copy of a row goes on with its key, each other one has a key of its own.
+        """
         much_padding = self.mask.shape[1] > 1.25 * max(self.lengths())
         everything = list(range(len(self.mask)))
         if much_padding or list(rows) != everything:
-            self._take(torch.tensor(rows, dtype=torch.long, device=self.mask.device))
+            self._take(rows)
 
     def fork(self, rows: Sequence[int]) -> Dialogues:
-        """Return a copy of some of these conversations, to be carried on by itself."""
+        """Return a copy of some of these conversations, to be carried on by itself.
+
+        What it says is drawn by the same keys.
+        """
         part = copy.copy(self)
         part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
-        part._take(torch.tensor(rows, dtype=torch.long, device=self.mask.device))
+        part._take(rows)
         return part
 
     def _forward(self, ids: torch.Tensor, new: torch.Tensor) -> None:
         """Read ids where `new` is 1, both [rows, width]; set the logits, [rows, vocabulary]."""
-        start = self.mask.sum(1, keepdim=True)
-        positions = start + new.cumsum(1) - 1
+        positions = self.length[:, None] + new.cumsum(1) - 1
+        self.length = self.length + new.sum(1)
         self.mask = torch.cat([self.mask, new], dim=1)
         with masks_by_tokens():
             output = self.speaker.model(
@@ -179,7 +228,8 @@ class Dialogues:
         if sampling.temperature == 0:
             return self.logits.argmax(-1)
         chances = torch.softmax(self.logits / sampling.temperature, dim=-1)
-        return torch.multinomial(chances, 1, generator=sampling.generator)[:, 0]
+        keys = chance.mixed(chance.mixed(self.keys, sampling.seed), self.length)
+        return chance.draw(chances, chance.uniform(keys))
 
     def _speak(self, sampling: Sampling, limit: int) -> list[list[int]]:
         """Return the token ids of a reply in every row, `limit` at most, without the end of turn.
@@ -223,10 +273,17 @@ class Dialogues:
             values = spread(longer.values[:, :, start:])
             layer.update(keys, values)
         self.mask = torch.cat([self.mask, spread(part.mask[:, start:])], dim=1)
+        self.length = self.mask.sum(1)
 
     @torch.inference_mode()
-    def _take(self, rows: torch.Tensor) -> None:
+    def _take(self, numbers: Sequence[int]) -> None:
+        device = self.mask.device
+        rows = torch.tensor(numbers, dtype=torch.long, device=device)
+        copies = torch.tensor(copies_before(numbers), device=device)
+        own = chance.mixed(self.keys[rows], -copies)
+        self.keys = torch.where(copies > 0, own, self.keys[rows])
         self.mask = self.mask[rows]
+        self.length = self.length[rows]
         self.logits = self.logits[rows]
         # The tokens of each row in their order, behind no more padding than there must be.
         longest = max(self.lengths())
@@ -234,3 +291,23 @@ class Dialogues:
         self.mask = self.mask.gather(1, columns)
         for layer in self.cache.layers:
             layer.take(rows, columns)
+
+
+def common_beginning(contexts: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Return the tokens that all contexts begin with, without the last token of any."""
+    least, most = min(contexts), max(contexts)  # what these two share, all share
+    limit = min(map(len, contexts)) - 1
+    for number in range(limit):
+        if least[number] != most[number]:
+            return least[:number]
+    return least[:limit]
+
+
+def copies_before(rows: Sequence[int]) -> list[int]:
+    """Return for every row how often it was named before."""
+    seen: Counter[int] = Counter()
+    copies = []
+    for row in rows:
+        copies.append(seen[row])
+        seen[row] += 1
+    return copies

@@ -7,12 +7,14 @@ configuration.  So it is tried, on a handful of tokens, whenever a model is load
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from engine.dialogues import Dialogues, Speaker
+from engine.memory import Memory
 
 SHORT = 3  # tokens that a window has while it is tried: fewer than a row of the trial
 LAYERS = 8  # that are tried at least; families that mix layers repeat themselves after so many
@@ -33,7 +35,7 @@ def fault(model: Any) -> str:
     """Return what keeps a model from acting exactly, as the end of a sentence; empty if nothing.
 
     Three rows are read in turns, as `Dialogues` reads them, and each as a whole without a cache:
-    four passes over some twenty tokens.  The first layers stand for all; where something is found,
+    five passes over some twenty tokens.  The first layers stand for all; where something is found,
     all have their say, since some families count their layers in other places too.
     """
     if model.get_output_embeddings() is None:
@@ -120,12 +122,14 @@ class Trial:
     def read_in_turns(self) -> torch.Tensor:
         """Return the logits behind the last turn of every row, read as they come and on one cache.
 
-        The third row is forked from the first behind its beginning, and much padding is put before
-        the last turn: a family that counts columns anywhere loses sight of what came before.
+        The beginnings come from a memory, which puts their tokens anywhere; the third row is forked
+        from the first behind its beginning, and much padding is put before the last turn: a family
+        that counts columns anywhere loses sight of what came before.
         Raises `ValueError` if what is remembered is not a key and a value of every token.
         """
-        speaker = Speaker(self.model, 0, (), 1, str)
-        dialogues = Dialogues(speaker, [self.piece(0, 0), self.piece(1, 0)])
+        memory = Memory(functools.partial(Dialogues, Speaker(self.model, 0, (), 1, str)))
+        memory.start([self.piece(1, 0), self.piece(0, 0)])
+        dialogues = memory.start([self.piece(0, 0), self.piece(1, 0)])
         if dialogues.cache.get_seq_length() != dialogues.mask.shape[1]:
             raise ValueError("nothing is in the cache of keys and values")
         dialogues.select([0, 1, 0])

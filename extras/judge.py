@@ -84,7 +84,7 @@ def examine(actor: Actor, played: Sequence[Trajectory], make: Callable[[], World
     """Return the judge's figures on these episodes, and how often each verdict was given."""
     verdicts: Counter[str] = Counter()
 
-    def start(contexts: Sequence[Sequence[int]]) -> Heard:
+    def start(contexts: Sequence[Sequence[int]], _keys: Sequence[int] = ()) -> Heard:
         dialogues = Heard(actor.speaker, contexts)
         dialogues.verdicts = verdicts
         return dialogues

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers.utils.logging import disable_progress_bar
 
 import mcts
@@ -88,11 +87,12 @@ class Chance(Dialogues):
         self,
         speaker: Speaker,
         contexts: Sequence[Sequence[int]],
+        keys: Sequence[int] = (),
         *,
         world: World,
         rng: random.Random,
     ) -> None:
-        super().__init__(speaker, contexts)
+        super().__init__(speaker, contexts, keys)
         self.world = world
         self.rng = rng
 
@@ -117,7 +117,7 @@ def search_one(world_name: str, iteration: int | None = None, number: int | None
     actor = Actor.tiny(world.words)  # reads, but is never asked what to say
     actor.start = functools.partial(Chance, actor.speaker, world=world, rng=random.Random(0))
     settings = SearchSettings(simulations=12, branch=4, max_depth=8)
-    sampling = Sampling(1.0, torch.Generator())
+    sampling = Sampling(1.0)
     tasks = world.tasks("train")[:1]
     (tree,) = mcts.search(actor, lambda: world, tasks, settings, sampling)
     print(outline(tree))

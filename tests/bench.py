@@ -120,7 +120,7 @@ class Searched:
             max_depth=DEPTH,
             rollouts=self.at_once,
         )
-        sampling = Sampling(self.temperature, torch.Generator().manual_seed(0))
+        sampling = Sampling(self.temperature)
         return mcts.search(self.actor, self.make_world(), self.tasks, settings, sampling)
 
     def make_world(self):
@@ -284,7 +284,7 @@ class Duel:
         samplings = {}
         for name, _ in self.ways:
             samplings[name, "greedy"] = GREEDY
-            samplings[name, "sampled"] = Sampling(1.0, torch.Generator().manual_seed(0))
+            samplings[name, "sampled"] = Sampling(1.0)
         self.replies = Dialogues.replies
 
         def replies(dialogues, sampling, limit=0):

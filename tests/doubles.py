@@ -1,6 +1,7 @@
 """Toy doubles: a corridor for a world, a script for an actor, and a tiny untrained actor."""
 
 import json
+import random
 import re
 
 import torch
@@ -8,6 +9,7 @@ import torch
 import agent_r
 from agent_r import Actor, Episode
 from critique import REVISION_THOUGHTS
+from engine.chance import key
 from engine.dialogues import GREEDY
 from engine.tiny import TinyShape
 from envs import Lab, World
@@ -38,8 +40,8 @@ class ScriptedActor:
     """Speaks by `speak(turns, copy, luck)`; to it, a whole turn is one token, the text itself.
 
     `turns` are the texts of the dialogue so far, `copy` counts the rows above that hold the same
-    dialogue (the samples of one leaf), `luck` in [0, 1) is drawn from the generator (0 when
-    greedy).
+    dialogue (the samples of one leaf), `luck` in [0, 1) is drawn by the row's key and the number of
+    turns (0 when greedy).
     """
 
     max_new_tokens = 1
@@ -59,8 +61,11 @@ class ScriptedActor:
     def encode(self, messages):
         return [message["content"] for message in messages], []
 
-    def start(self, contexts):
-        return ScriptedDialogues(self, contexts)
+    def start(self, contexts, keys=()):
+        return ScriptedDialogues(self, contexts, keys)
+
+    def memory(self):
+        return self
 
     def has_room(self, length):
         return length + self.max_new_tokens <= self.max_length
@@ -69,9 +74,13 @@ class ScriptedActor:
 class ScriptedDialogues:
     """What `Dialogues` does, on lists of texts."""
 
-    def __init__(self, actor, contexts):
+    def __init__(self, actor, contexts, keys=()):
         self.actor = actor
         self.rows = [list(row) for row in contexts]
+        self.draw_by(keys or range(len(contexts)))
+
+    def draw_by(self, keys):
+        self.keys = list(keys)
 
     def replies(self, sampling=GREEDY, limit=0):
         before = [tuple(turns) for turns in self.rows]
@@ -79,7 +88,7 @@ class ScriptedDialogues:
         for row, turns in enumerate(self.rows):
             luck = 0.0
             if sampling.temperature:
-                luck = torch.rand(1, generator=sampling.generator).item()
+                luck = random.Random(key(sampling.seed, self.keys[row], len(turns))).random()
             copy = before[:row].count(before[row])
             reply = self.actor.speak(list(turns), copy, luck)
             said.append(reply)
@@ -87,10 +96,16 @@ class ScriptedDialogues:
         return said
 
     def select(self, rows):
+        keys = []
+        for place, row in enumerate(rows):
+            copies = list(rows[:place]).count(row)
+            keys.append(key(self.keys[row], copies) if copies else self.keys[row])
         self.rows = [list(self.rows[row]) for row in rows]
+        self.keys = keys
 
     def fork(self, rows):
-        return ScriptedDialogues(self.actor, [self.rows[row] for row in rows])
+        keys = [self.keys[row] for row in rows]
+        return ScriptedDialogues(self.actor, [self.rows[row] for row in rows], keys)
 
     def feed(self, rows):
         for turns, new in zip(self.rows, rows, strict=True):

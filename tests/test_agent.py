@@ -560,16 +560,19 @@ def test_an_episode_that_no_longer_fits_the_context_has_no_row():
     assert [played.done for played in episodes] == [True, False, True]
 
 
-def test_openings_that_were_heard_are_not_read_again():
+def test_the_live_episodes_are_opened_by_the_memory_each_with_its_key():
     episodes = corridors(["left", "left"], ["right"], [], ["left"])
     actor = stubborn("left", "left", "left", "left")
-    openings = actor.start([["heard 0"], ["heard 1"], ["heard 2"], ["heard 3"]])
-    episodes[2].act("Action: stay")
-    lockstep = Lockstep(actor, episodes, openings)
+    opened = []
+
+    class Memory:
+        def start(self, contexts, keys):
+            opened.append((contexts, keys))
+            return actor.start(contexts, keys)
+
+    lockstep = Lockstep(actor, episodes, Memory(), keys=[10, 11, 12, 13])
     assert lockstep.rows == [1, 2, 3]
-    for row, dialogue in zip(lockstep.rows, lockstep.dialogues.rows, strict=True):
-        assert dialogue == [f"heard {row}", *texts_of(episodes[row])[1:]]
-    assert openings.lengths() == [1] * 4, "others may begin with them as well"
+    assert opened == [([texts_of(episodes[row]) for row in (1, 2, 3)], [11, 12, 13])]
 
 
 # --- contexts that overflow, and playing

@@ -9,8 +9,9 @@ def makers(script):
     """A maker that makes each item as the script says, time after time, and what it was asked."""
     asked = []
 
-    def make(items):
+    def make(items, beginning):
         asked.append(list(items))
+        assert not items or beginning == len(asked)
         made = []
         for item in items:
             lost, size = script[item].pop(0)

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
-import torch
 from doubles import Corridor, ScriptedActor, episode, grow, lab_player, tiny_actor
 
 import critique
@@ -582,7 +581,7 @@ def test_a_splice_whose_score_falls_short_is_refused_and_one_that_exceeds_it_is_
 
 
 def scripted_trees(count=12):
-    sampling = Sampling(1.0, torch.Generator().manual_seed(0))
+    sampling = Sampling(1.0)
     settings = SearchSettings(simulations=40, branch=4, c_uct=0.25)
     actor = ScriptedActor(lab_player)
     return mcts.search(actor, Lab, Lab().tasks("train")[:count], settings, sampling)
@@ -891,7 +890,7 @@ SHOP_TASK = Shop().tasks("train")[0]
 )
 def test_phase_one_of_an_untrained_model_never_asks_the_truth(no_oracle, make_world, task):
     actor = tiny_actor(max_new_tokens=6)
-    sampling = Sampling(1.0, torch.Generator().manual_seed(0))
+    sampling = Sampling(1.0)
     search_settings = SearchSettings(simulations=3, branch=2, c_uct=0.25, max_depth=5)
     trees = mcts.search(actor, make_world, [task] * 2, search_settings, sampling)
     # A model that knows nothing wins nothing: say that one leaf did, so that there are pairs.

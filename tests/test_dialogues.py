@@ -1,5 +1,6 @@
 """Running conversations: one cache for many, forks and padding, and how replies are drawn."""
 
+import itertools
 import random
 
 import pytest
@@ -154,16 +155,66 @@ def test_forked_rows_go_their_own_ways():
 # --- sampling
 
 
-def test_sampling_is_reproduced_by_the_seed_of_the_generator():
+def test_sampling_is_reproduced_by_the_seed():
     actor = tiny_actor()
 
     def sample(seed, temperature=1.0):
         dialogues = actor.start([actor.format.opening("hall: nothing.")] * 8)
-        return dialogues.replies(Sampling(temperature, torch.Generator().manual_seed(seed)))
+        return dialogues.replies(Sampling(temperature, seed))
 
     assert sample(1) == sample(1) != sample(2)
     assert len(set(sample(1))) > 1, "at temperature 1 the same context is answered differently"
     assert len(set(sample(1, temperature=0.0))) == 1
+
+
+def replies_by_key(actor, keys, others=()):
+    """The replies of conversations with these keys, in a batch with others, by key."""
+    opening = actor.format.opening("hall: nothing.")
+    longer = actor.format.opening("kitchen: lamp, no cup. taken.")
+    rows = [(key, opening) for key in keys] + [(key, longer) for key in others]
+    random.Random(str(rows)).shuffle(rows)
+    dialogues = actor.start([context for _, context in rows], [key for key, _ in rows])
+    replies = dialogues.replies(Sampling(1.0, seed=5))
+    return {key: reply for (key, _), reply in zip(rows, replies, strict=True) if key in keys}
+
+
+def test_what_is_drawn_depends_on_the_key_and_not_on_the_batch():
+    actor = tiny_actor()
+    keys = [3, 1, 4, 15, 92]
+    together = replies_by_key(actor, keys, others=range(100, 120))
+    assert len(set(together.values())) == len(keys)
+    for key in keys:
+        assert replies_by_key(actor, [key])[key] == together[key]
+    assert replies_by_key(actor, keys[:2], others=[7]) == {key: together[key] for key in keys[:2]}
+
+
+def test_copies_of_a_row_draw_for_themselves_and_the_first_goes_on_with_its_key():
+    actor = tiny_actor()
+    opening = actor.format.opening("hall: nothing.")
+    keys = [8, 9]
+    alone = actor.start([opening] * 2, keys).replies(Sampling(1.0))
+    forked = actor.start([opening] * 2, keys)
+    forked.select([1, 0, 1, 1, 0])
+    said = forked.replies(Sampling(1.0))
+    assert (said[0], said[1]) == (alone[1], alone[0])
+    assert len(set(said)) == 5
+    assert forked.fork([3]).keys[0] == forked.keys[3], "a fork says what its row would have said"
+
+
+def test_the_next_turn_draws_anew():
+    """With the same words to choose from, a row does not say the same thing turn after turn."""
+    actor = tiny_actor(max_new_tokens=1)
+    for weight in actor.model.parameters():
+        weight.data.zero_()  # every word is as likely as any other
+    dialogues = actor.start([actor.format.opening("hall: nothing.")] * 50)
+    turns = []
+    for _ in range(6):
+        turns.append(dialogues.replies(Sampling(1.0)))
+        dialogues.feed([actor.format.turn("ok.")] * 50)
+    repeated = sum(one == other for one, other in itertools.pairwise(turns))
+    assert repeated == 0
+    firsts = [turn[0] for turn in turns]
+    assert len(set(firsts)) > 3
 
 
 def test_sampling_follows_the_models_own_distribution():
@@ -176,7 +227,7 @@ def test_sampling_follows_the_models_own_distribution():
         words = range(len(actor.tokenizer.all_special_tokens), len(p))
         word = max(words, key=p.__getitem__)
         dialogues.select([0] * rows)
-        said = dialogues.replies(Sampling(temperature, torch.Generator().manual_seed(0)))
+        said = dialogues.replies(Sampling(temperature))
         shares.append(said.count(actor.decode([word])) / rows)
         assert shares[-1] == pytest.approx(p[word].item(), abs=0.025)
     assert shares[1] > shares[0] + 0.05, "at a lower temperature the likely word must be likelier"

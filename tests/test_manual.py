@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-import torch
 from brought import QUICK, Run, ShortLab, stranger
 from doubles import Corridor, ScriptedActor, tiny_actor
 from transformers import AutoConfig
@@ -118,7 +117,7 @@ def test_a_searched_tree_hears_what_its_world_tells():
         return "Action: right" if luck < 0.5 else "Action: left"
 
     settings = mcts.SearchSettings(simulations=2, branch=2)
-    sampling = Sampling(1.0, torch.Generator())
+    sampling = Sampling(1.0)
     (tree,) = mcts.search(ScriptedActor(speak), make, ["train-0"], settings, sampling)
     opening = Episode(make(), "train-0").trajectory.opening
     assert set(heard) == {opening}

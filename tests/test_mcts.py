@@ -48,7 +48,7 @@ def wanderer(turns, copy, luck):
 def grow_trees(speak, *, seed=0, tasks=("test-0",), make_world=Corridor, **settings):
     """Search with a scripted actor, or with an actor itself; see CORRIDOR for the settings."""
     actor = ScriptedActor(speak) if callable(speak) else speak
-    sampling = Sampling(1.0, torch.Generator().manual_seed(seed))
+    sampling = Sampling(1.0, seed)
     return search(actor, make_world, tasks, replace(CORRIDOR, **settings), sampling)
 
 
@@ -609,6 +609,45 @@ def test_a_tree_does_not_depend_on_the_trees_searched_beside_it(rollouts):
     assert len({json.dumps(to_record(tree)["nodes"]) for tree in alone}) > 1
 
 
+@pytest.mark.parametrize("make_world", [Lab, Craft])
+def test_a_models_trees_do_not_depend_on_how_they_are_cut_into_batches(make_world):
+    torch.manual_seed(0)
+    text = " ".join([make_world.words, "Action: Thought: revise"])
+    actor = Actor.tiny(text, TinyShape(width=32, layers=1), max_new_tokens=3)
+    tasks = make_world().tasks("train")[:70]
+    settings = {"make_world": make_world, "simulations": 3, "branch": 2, "max_depth": 3}
+    cuts = [
+        grow_trees(actor, tasks=tasks, rollouts=rollouts, **settings) for rollouts in (1, 17, 64)
+    ]
+    records = [[json.dumps(to_record(tree)) for tree in trees] for trees in cuts]
+    for others in records[1:]:
+        same = sum(one == other for one, other in zip(records[0], others, strict=True))
+        assert same >= 0.99 * len(tasks) - 1, "but for rounding at a coin's edge"
+    assert len(set(records[0])) == len(tasks)
+    parts = []
+    for chosen in (range(30, 70), range(30)):
+        part = search(
+            actor,
+            make_world,
+            [tasks[number] for number in chosen],
+            replace(CORRIDOR, simulations=3, branch=2, max_depth=3),
+            Sampling(1.0),
+            numbers=chosen,
+        )
+        parts = [json.dumps(to_record(tree)) for tree in part] + parts
+    assert sum(one == other for one, other in zip(records[0], parts, strict=True)) >= len(tasks) - 1
+
+
+def test_each_simulation_of_a_tree_and_each_tree_of_a_task_draws_anew():
+    def speak(turns, copy, luck):
+        return f"Thought: {luck}.\nAction: stay"
+
+    one, other = grow_trees(speak, tasks=["test-0"] * 2, simulations=4, branch=2, max_depth=3)
+    assert to_record(one) != to_record(other)
+    thoughts = [node.step.reply for tree in (one, other) for node in tree.root.walk() if node.step]
+    assert len(set(thoughts)) == len(thoughts)
+
+
 def test_no_tasks_give_no_trees():
     assert grow_trees(coin, tasks=[]) == []
 
@@ -728,7 +767,7 @@ def test_trees_come_back_in_the_order_of_the_tasks_whatever_the_length_of_their_
     lengths = [len(actor.format.opening(start.opening)) for start in starts]
     assert lengths != sorted(lengths), "tasks in the order of their lengths would test nothing"
     settings = SearchSettings(simulations=1, branch=2, rollouts=2, max_depth=2)
-    trees = search(actor, Craft, tasks, settings, Sampling(1.0, torch.Generator()))
+    trees = search(actor, Craft, tasks, settings, Sampling(1.0))
     for tree, start in zip(trees, starts, strict=True):
         assert tree.task == start.task
         assert tree.instruction == start.instruction
@@ -749,7 +788,7 @@ def test_a_model_with_learned_positions_is_never_shown_an_opening_beyond_its_con
     opening = Episode(Craft(), tasks[0]).trajectory.opening
     assert len(actor.format.opening(opening)) > 56
     settings = SearchSettings(simulations=2, branch=2)
-    trees = search(actor, Craft, tasks, settings, Sampling(1.0, torch.Generator()))
+    trees = search(actor, Craft, tasks, settings, Sampling(1.0))
     root = trees[0].root
     assert root.visits == 1
     assert not root.children, "what does not fit the context ends with its score so far"
