@@ -47,7 +47,7 @@ from course.exercises import (
     path_of,
     read,
     relative,
-    test_file,
+    tests_of,
     with_body,
     write_blank,
     write_bug,
@@ -132,7 +132,7 @@ def run_solutions() -> dict[int, dict[str, Any]]:
         reports[number] = {}
         for title, body in bodies.items():
             setattr(owner, name, solution(exercise, body))
-            reports[number][title] = run_tests([str(test_file(exercise).relative_to(ROOT))])
+            reports[number][title] = run_tests([str(tests_of(exercise).relative_to(ROOT))])
         setattr(owner, name, ours)
     return reports
 
@@ -208,7 +208,7 @@ def restored_reports(blank: Path) -> dict[int, dict[str, Report]]:
         before = path.read_text(encoding="utf-8")
         body = body_of(read(exercise.module), exercise.name)
         path.write_text(with_body(before, exercise.name, body), encoding="utf-8")
-        tests = [str(test_file(exercise).relative_to(ROOT))]
+        tests = [str(tests_of(exercise).relative_to(ROOT))]
         reports[exercise.number] = apart(blank, run_tests, tests)
         path.write_text(before, encoding="utf-8")
     return reports

@@ -404,7 +404,7 @@ def write_students_copy(
     untested = set()
     for exercise in EXERCISES:
         if exercise not in tested:
-            untested.add(test_file(exercise))
+            untested.add(tests_of(exercise))
     write_copy(folder, COPIED + FOR_STUDENTS, texts, untested)
 
 
@@ -451,7 +451,7 @@ def relative(module: str) -> Path:
     return Path(*module.split(".")).with_suffix(".py")
 
 
-def test_file(exercise: Exercise) -> Path:
+def tests_of(exercise: Exercise) -> Path:
     """Return the file with the tests of an exercise."""
     (path,) = (ROOT / "course" / "tests").glob(f"test_ex{exercise.number:02}_*.py")
     return path
@@ -563,14 +563,14 @@ def run(given: argparse.Namespace) -> None:
         exercises = EXERCISES if given.only is None else chosen(given.only)
         write_blank(Path(given.blank), exercises)
         numbers = ", ".join(str(exercise.number) for exercise in exercises)
-        then = f"there, read HANDOUT.md and run pytest -m {exercises[0].mark}"
+        then = f"there, run pytest -m {exercises[0].mark}; HANDOUT.md says the rest"
         print(f"{given.blank}: exercises {numbers} are blank; {then}")
     elif given.part is not None:
         number, folder = numbered("--part", given.part)
         write_part(folder, number)
         part = PARTS[number - 1]
         numbers = ", ".join(map(str, part.exercises))
-        then = f"there, read HANDOUT.md and run pytest -m ex{part.exercises[0]}"
+        then = f"there, run pytest -m ex{part.exercises[0]}; HANDOUT.md says the rest"
         print(f"{folder}: part {number}, {part.title}: exercises {numbers} are blank; {then}")
     elif given.bug is not None:
         number, folder = numbered("--bug", given.bug)
