@@ -7,6 +7,10 @@ import math
 import os
 import re
 import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from doubles import read_lines, tiny_actor
@@ -16,7 +20,7 @@ import mcts
 from agent_r import ChatFormat, parse_action
 from engine import folder
 from envs import Lab, first_error
-from extras import listing, view
+from extras import listing, picture, view
 from records.reading import read_run
 from records.trees import from_record, whole
 
@@ -380,8 +384,7 @@ def browser():
         from playwright.sync_api import sync_playwright
     except ImportError:
         absent("playwright is not installed: pip install playwright")
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    path = picture.browser_path()
     if path is None:
         absent("there is no Chromium: apt-get install chromium-headless-shell, or set CHROMIUM")
     with sync_playwright() as playwright:
@@ -668,6 +671,16 @@ def test_a_list_is_chosen_from_by_filters_and_by_text(reader, run_path):
     used = {pair["tree"] for pair in pairs}
     both = [n for n, tree in enumerate(trees, 1) if tree in holding and n in used]
     assert reader.page.text_content("#count") == f"{len(both)} of {len(trees)}"
+
+
+def test_a_picture_of_a_panel_is_made_by_a_command(browser, run_path, tmp_path):
+    command = [sys.executable, "-m", "extras.picture", run_path, "--place", "revision/1/1"]
+    command += ["--out", tmp_path / "page.png", "--width", "500", "--height", "300"]
+    root = Path(view.__file__).parent.parent
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    header = (tmp_path / "page.png").read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", header[16:]) == (500, 300)
 
 
 # --- seven questions, as a new user asks them: from the overview, within three clicks
