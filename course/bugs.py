@@ -160,7 +160,7 @@ BUGS = {
     ),
     7: Bug(
         module="train",
-        name="Run.search",
+        name="Run.search_world",
         old='derive(config, iteration, f"tasks {name}")',
         new='derive(config, 1, f"tasks {name}")',
         hint="The trees of iteration 2 look familiar.",

@@ -20,7 +20,7 @@ from records.trees import from_record, to_line, to_record, whole
 
 @pytest.fixture(scope="module")
 def trees():
-    tasks = Lab().tasks("train")[:12]
+    tasks = Lab().tasks("train")[:30]
     return grow_trees(lab_player, simulations=20, branch=3, tasks=tasks, make_world=Lab)
 
 

@@ -304,7 +304,7 @@ def test_a_tree_whose_opening_is_gone_is_begun_anew(serve):
 
     def speak(turns, copy, luck):
         said["turns"] += 1
-        if said["turns"] == 40:
+        if said["turns"] == 20:
             gym.restart()
         return walker(turns, copy, luck)
 

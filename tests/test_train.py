@@ -767,7 +767,7 @@ def test_alpha_is_one_for_all_or_one_for_each_iteration():
 
 def test_what_was_set_reaches_the_search(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(train.mcts, "search", lambda *given: calls.append(given) or [])
+    monkeypatch.setattr(train.mcts, "search", lambda *given, numbers: calls.append(given) or [])
     sizes = {"simulations": 3, "branch": 2, "c_uct": 0.5, "max_depth": 7, "rollouts": 9}
     config = Config(**sizes, temperature=0.6, tasks=4)
     assert BareRun(config, tiny_actor(), {"lab": Lab}, tmp_path).search(1) == {"lab": []}
