@@ -30,7 +30,7 @@ def mixed(keys: torch.Tensor, numbers: torch.Tensor | int) -> torch.Tensor:
     """
     if isinstance(numbers, int):
         numbers = torch.full_like(keys, signed(numbers))
-    return scrambled(scrambled(keys) + numbers * signed(GOLDEN))
+    return scrambled(keys + numbers * signed(GOLDEN))
 
 
 def scrambled(bits: torch.Tensor) -> torch.Tensor:

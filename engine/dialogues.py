@@ -138,6 +138,9 @@ class Dialogues:
         self.cache = Cache(layer_class_to_replicate=RoomyLayer)
         self.mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
         self.length = torch.zeros(rows, dtype=torch.long, device=device)  # tokens of each row
+        # A tensor, so that the head is shown a copy.  Shown a part of something larger, torch would
+        # copy the weights of the head instead, once for each row.
+        self.last = torch.tensor([-1], device=device)
         self.draw_by(range(rows))
 
     def draw_by(self, keys: Sequence[int]) -> None:
@@ -216,7 +219,7 @@ class Dialogues:
                 position_ids=positions.clamp(min=0),
                 past_key_values=self.cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=self.last,
             )
         self.logits = output.logits[:, -1].float()
 

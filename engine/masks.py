@@ -5,6 +5,9 @@ last hundred columns then holds fewer than a hundred tokens, and a chunk begins 
 row.  Every family of transformers describes its mask by a function of two columns, and one registry
 turns it into a tensor: here that function is asked about the columns at which the tokens would
 stand if no padding were between them.
+
+Behind such a mask transformers copies keys and values for every head that shares them with others,
+which takes longer than attention itself; `heads_share` tells it where torch need not.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 import torch
 from transformers import masking_utils
+from transformers.integrations import sdpa_attention
 
 MASKS = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
 KINDS = ("sdpa", "eager")  # of attention that take a mask as a tensor
@@ -53,12 +57,28 @@ def by_tokens(make: Callable[..., Any]) -> Callable[..., Any]:
 BY_TOKENS = {kind: by_tokens(MASKS[kind]) for kind in KINDS}
 
 
+def heads_share(mask: torch.Tensor | None, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether torch lets heads share keys and values, so that they are not copied for each head.
+
+    On a CPU it does so well where several tokens are read at once; for a single one transformers
+    has another way, which is better.  Elsewhere transformers decides.
+    """
+    if key.device.type == "cpu":
+        return mask is not None and mask.shape[2] > 1
+    return SHARE(mask, key, value)
+
+
+SHARE = sdpa_attention.use_gqa_in_sdpa
+
+
 @contextlib.contextmanager
 def masks_by_tokens() -> Iterator[None]:
-    """While this lasts, every model's masks count tokens."""
+    """While this lasts, every model's masks count tokens, and heads share what they can."""
     MASKS.update(BY_TOKENS)
+    sdpa_attention.use_gqa_in_sdpa = heads_share
     try:
         yield
     finally:
+        sdpa_attention.use_gqa_in_sdpa = SHARE
         for kind in KINDS:
             del MASKS[kind]

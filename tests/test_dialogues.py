@@ -152,6 +152,20 @@ def test_forked_rows_go_their_own_ways():
         assert alone.replies() == [reply]
 
 
+def test_the_head_is_shown_the_last_tokens_alone_and_no_part_of_something_larger():
+    """Of a part of a larger tensor torch makes as many copies of the head's weights as rows."""
+    actor = family("tiny")
+    shown = []
+    head = actor.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    dialogues = actor.start([[5, 6, 7], [8, 9]])
+    dialogues.feed([[6], [7, 8, 9]])
+    assert len(shown) == 2
+    for hidden in shown:
+        assert hidden.shape[:2] == (2, 1)
+        assert hidden.is_contiguous()
+
+
 # --- sampling
 
 

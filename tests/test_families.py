@@ -11,10 +11,11 @@ import pytest
 import torch
 import zoo
 from transformers import masking_utils
+from transformers.integrations import sdpa_attention
 
 import train
 from engine import dialogues, exactness, loading
-from engine.masks import by_tokens, closed_up, masks_by_tokens
+from engine.masks import by_tokens, closed_up, heads_share, masks_by_tokens
 
 BY_NAME = {family.name: family for family in zoo.FAMILIES}
 
@@ -123,6 +124,40 @@ def test_where_order_is_all_that_counts_masks_are_transformers_own():
     assert seen[0][0] is own
     assert seen[1][1].all()
     assert seen[2][1] is None
+
+
+@pytest.mark.parametrize("new", [1, 5])
+@pytest.mark.parametrize("padded", [True, False])
+def test_heads_that_share_keys_attend_as_with_copies_of_their_own(padded, new):
+    torch.manual_seed(0)
+    module = torch.nn.Module()
+    module.num_key_value_groups = 3
+    query = torch.randn(2, 6, new, 8)
+    keys, values = torch.randn(2, 2, 5, 8), torch.randn(2, 2, 5, 8)
+    mask = rows_with_gaps(0)[:2, None, None, -5:].expand(-1, 1, new, -1) if padded else None
+    attend = sdpa_attention.sdpa_attention_forward
+    with masks_by_tokens():
+        ours, _ = attend(module, query, keys, values, mask, scaling=0.3)
+    theirs, _ = attend(
+        torch.nn.Module(),
+        query,
+        keys.repeat_interleave(3, dim=1),
+        values.repeat_interleave(3, dim=1),
+        mask,
+        scaling=0.3,
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_on_a_cpu_heads_share_keys_where_several_tokens_are_read_behind_a_mask():
+    key = torch.zeros(1, 1, 4, 2)
+    assert heads_share(torch.ones(1, 1, 3, 4), key, key)
+    assert not heads_share(torch.ones(1, 1, 1, 4), key, key)
+    assert not heads_share(None, key, key)
+    own = sdpa_attention.use_gqa_in_sdpa
+    with masks_by_tokens():
+        assert sdpa_attention.use_gqa_in_sdpa is heads_share
+    assert sdpa_attention.use_gqa_in_sdpa is own
 
 
 def test_transformers_masks_are_its_own_again_when_a_model_has_raised():
