@@ -18,10 +18,12 @@ tests of all exercises there, and writes a row for each: which exercises fail, a
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import gc
 import hashlib
 import importlib
+import io
 import json
 import multiprocessing
 import os
@@ -162,7 +164,10 @@ def small_run(flags: str = "") -> dict[str, Any]:
     """Return what a run of train.py in the working folder leaves, but for times."""
     train = importlib.import_module("train")
     torch.set_num_threads(1)
-    status = train.main([*SMALL.split(), *flags.split()])
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = train.main([*SMALL.split(), *flags.split()])
+    if status:
+        raise RuntimeError(said.getvalue())
     rows = []
     for line in Path("run/results.jsonl").read_text().splitlines():
         rows.append(json.loads(line) | {"seconds": 0})

@@ -1,7 +1,7 @@
 """What each silent bug does in numbers: small runs in a toy world, five seeds each.
 
-`python -m course.figures` prints a table in Markdown, which stands in teacher.md: for each bug the
-figure in which it shows, in the sound copy and in that with the bug, with the range over the seeds.
+`python -m course.figures` prints a table in Markdown: for each bug the figure in which it shows, in
+the sound copy and in that with the bug, with the range over the seeds.
 It takes some minutes of one core.
 """
 
