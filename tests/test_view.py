@@ -342,6 +342,14 @@ DASH, PRIME = "\u2013", "\u2032"
 # What a browser is asked, as functions of the page.
 ARRIVED = """(address) =>
   document.getElementById("main").dataset.at === (address ?? location.hash)"""
+VISIT = """async (place) => {
+  location.hash = place;
+  const at = () => document.getElementById("main").dataset.at;
+  for (let n = 0; at() !== "#" + place && n < 3000; n += 1) {
+    await new Promise((go) => setTimeout(go, 5));
+  }
+  if (at() !== "#" + place) throw new Error("it was never drawn: " + place);
+}"""
 TOKENS = """() => [...document.querySelectorAll(".token")].map((one) =>
   [Number(one.dataset.id), one.classList.contains("learned")])"""
 MARKS = """() => [...document.querySelectorAll("[data-verdict]")].map((one) =>
@@ -415,8 +423,7 @@ class Reader:
 
     def go(self, place):
         """Open a panel by its address."""
-        self.page.evaluate("place => { location.hash = place; }", place)
-        self.arrive("#" + place)
+        self.page.evaluate(VISIT, place)
 
     def arrive(self, address=None):
         """Wait until a panel is drawn."""
