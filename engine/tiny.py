@@ -44,7 +44,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape) -> LlamaFor
 
     Its rotary base is 1,000, not Llama's 10,000: dialogues have a few hundred tokens here, and more
     of a head's numbers then tell near from far.  With that, and one head that is drawn to the token
-    before, each seed learns what it has seen already; without, one in three did.
+    before, more seeds learn what they have seen already; not yet each (docs/ours.md).
     """
     heads = max(1, shape.width // 32)
     config = LlamaConfig(
