@@ -177,7 +177,7 @@ BUGS = {
                 (
                     'rng = derive(config, iteration, f"tasks {name}")\n',
                     'stage = f"tasks {name}"\n'
-                    "            rng = derive(stage=stage, iteration=iteration, config=config)\n",
+                    "        rng = derive(stage=stage, iteration=iteration, config=config)\n",
                 ),
             ),
         ),

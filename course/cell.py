@@ -39,7 +39,7 @@ import _pytest
 import pytest
 
 from course.classroom import place, solution
-from course.exercises import ROOT, Exercise, read, relative, tests_of
+from course.exercises import ROOT, Exercise, file_of_tests, read, relative
 from course.grade import Verdict, module_to_test
 from course.wrong import WRONG
 from engine import UserError
@@ -322,7 +322,7 @@ def guard(folder: str) -> Callable[[str, tuple[Any, ...]], None]:
 
 def furnish(folder: Path, exercise: Exercise, text: str) -> None:
     """Put a student's module and our tests of the exercise into a new folder."""
-    tests = str(tests_of(exercise).relative_to(ROOT))
+    tests = str(file_of_tests(exercise).relative_to(ROOT))
     for name in (*TESTING, tests):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -334,7 +334,7 @@ def furnish(folder: Path, exercise: Exercise, text: str) -> None:
 
 def run_exercise(reporter: Reporter, exercise: Exercise, seed: int) -> None:
     """Run the tests of an exercise on the module in the working folder, then try the checker."""
-    tests = str(tests_of(exercise).relative_to(ROOT))
+    tests = str(file_of_tests(exercise).relative_to(ROOT))
     move_in(exercise.module)
     checker = functions_of_pytest()
     options = [tests, "--rootdir=.", f"--drawn={seed}", *PYTEST.split()]

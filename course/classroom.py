@@ -45,11 +45,11 @@ from course.exercises import (
     ROOT,
     Exercise,
     body_of,
+    file_of_tests,
     find,
     path_of,
     read,
     relative,
-    tests_of,
     with_body,
     write_blank,
     write_bug,
@@ -71,7 +71,7 @@ PYTEST = "-q --tb=line --assert=plain -p no:cacheprovider -p no:unraisableexcept
 SMALL = (
     "--tiny --env handmade:Boxes --iterations 2 --tasks 30 --simulations 6 --branch 3 --alpha 0.5"
     " --steps 10 --warmup-steps 360 --warmup-tasks 60 --eval-tasks 12 --width 16 --layers 1"
-    " --batch-size 512 --micro-batch 512 --lr 0.01 --warmup-lr 0.01 --device cpu --out run"
+    " --batch-size 512 --micro-batch 512 --lr 0.01 --warmup-lr 0.01 --device cpu --seed 5 --out run"
 )
 
 
@@ -134,7 +134,7 @@ def run_solutions() -> dict[int, dict[str, Any]]:
         reports[number] = {}
         for title, body in bodies.items():
             setattr(owner, name, solution(exercise, body))
-            reports[number][title] = run_tests([str(tests_of(exercise).relative_to(ROOT))])
+            reports[number][title] = run_tests([str(file_of_tests(exercise).relative_to(ROOT))])
         setattr(owner, name, ours)
     return reports
 
@@ -213,7 +213,7 @@ def restored_reports(blank: Path) -> dict[int, dict[str, Report]]:
         before = path.read_text(encoding="utf-8")
         body = body_of(read(exercise.module), exercise.name)
         path.write_text(with_body(before, exercise.name, body), encoding="utf-8")
-        tests = [str(tests_of(exercise).relative_to(ROOT))]
+        tests = [str(file_of_tests(exercise).relative_to(ROOT))]
         reports[exercise.number] = apart(blank, run_tests, tests)
         path.write_text(before, encoding="utf-8")
     return reports

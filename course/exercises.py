@@ -53,6 +53,7 @@ FOR_STUDENTS = (
     "course/report.md",
     "course/tests/test_ex*.py",
     "tests/*.py",
+    "tests/*.json",
 )
 NOT_COPIED = {
     ROOT / "tests" / "bench.py",  # what it measures against would be answers
@@ -404,7 +405,7 @@ def write_students_copy(
     untested = set()
     for exercise in EXERCISES:
         if exercise not in tested:
-            untested.add(tests_of(exercise))
+            untested.add(file_of_tests(exercise))
     write_copy(folder, COPIED + FOR_STUDENTS, texts, untested)
 
 
@@ -451,7 +452,7 @@ def relative(module: str) -> Path:
     return Path(*module.split(".")).with_suffix(".py")
 
 
-def tests_of(exercise: Exercise) -> Path:
+def file_of_tests(exercise: Exercise) -> Path:
     """Return the file with the tests of an exercise."""
     (path,) = (ROOT / "course" / "tests").glob(f"test_ex{exercise.number:02}_*.py")
     return path

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from course.classroom import PYTEST, Recorder, apart, place, solution
-from course.exercises import EXERCISES, ROOT, Exercise, body_of, read, tests_of
+from course.exercises import EXERCISES, ROOT, Exercise, body_of, file_of_tests, read
 
 # Survivors that do what the original does, by exercise: what the changed line is, and why.
 WORDING = "the words of a refusal are nobody's business"
@@ -170,7 +170,7 @@ def with_test(node: ast.If | ast.While, test: ast.expr) -> ast.AST:
 def survivors(exercise: Exercise) -> tuple[int, list[tuple[str, str]]]:
     """Return how many mutants an exercise has, and those that its tests do not see."""
     owner, name = place(exercise)
-    tests = str(tests_of(exercise).relative_to(ROOT))
+    tests = str(file_of_tests(exercise).relative_to(ROOT))
     count = 0
     living = []
     for line, body in mutants_of(body_of(read(exercise.module), exercise.name)):

@@ -214,6 +214,7 @@ def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) ->
     seconds = [row["seconds"] for row in kept.rows]
     kept.claim.earlier = max([kept.claim.earlier, *seconds])
     sweep(out)
+    sweep_stages(out, kept.reached)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -246,6 +247,15 @@ def sweep(out: Path) -> None:
         for name in OF_AN_ITERATION:
             if name not in GROWING:
                 (path / (name + PART)).unlink(missing_ok=True)
+
+
+def sweep_stages(out: Path, reached: Reached) -> None:
+    """Remove what a stage that is over has not come to remove itself."""
+    for path in iteration_folders(out):
+        if number(path) <= reached.criticised:
+            (path / ("judging.jsonl" + PART)).unlink(missing_ok=True)
+        if number(path) <= reached.measured:
+            (path / ("exam.jsonl" + PART)).unlink(missing_ok=True)
 
 
 def remove(out: Path) -> None:

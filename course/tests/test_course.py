@@ -23,12 +23,12 @@ from course.exercises import (
     ROOT,
     blanked,
     exercises_of,
+    file_of_tests,
     find,
     main,
     read,
     relative,
     table,
-    tests_of,
     with_body,
     with_edit,
     write_bug,
@@ -431,7 +431,7 @@ def test_a_part_has_earlier_parts_solved_and_no_tests_of_later_ones(tmp_path, ca
         text = (tmp_path / "copy" / relative(exercise.module)).read_text(encoding="utf-8")
         is_blank = f'NotImplementedError("{exercise.message}")' in text
         assert is_blank == (exercise.part >= 2), exercise.name
-        tests = tmp_path / "copy" / tests_of(exercise).relative_to(ROOT)
+        tests = tmp_path / "copy" / file_of_tests(exercise).relative_to(ROOT)
         assert tests.exists() == (exercise.part <= 2), exercise.name
 
 
