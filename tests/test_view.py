@@ -436,7 +436,7 @@ class Reader:
     def press(self, *names):
         for name in names:
             self.page.keyboard.press(name)
-        self.arrive()
+            self.arrive()
 
     def texts(self, selector):
         return self.page.locator(selector).all_text_contents()
