@@ -16,7 +16,7 @@ CONFIG = {
     "method": "agent-r",
     "critic": "actor",
     "iterations": 2,
-    "tasks": 50,
+    "tasks": 60,
     "simulations": 8,
     "c_uct": 0.25,
     "seed": 5,
@@ -27,7 +27,7 @@ def write_iteration(path, number):
     """Trees, verdicts, data and losses of an iteration of a scripted agent."""
     out = path / f"iteration-{number}"
     out.mkdir(parents=True)
-    tasks = Lab().tasks("train")[50 * number : 50 * number + 50]
+    tasks = Lab().tasks("train")[60 * number : 60 * number + 60]
     settings = {"simulations": 8, "branch": 3, "tasks": tasks, "make_world": Lab}
     trees = grow_trees(lab_player, seed=number, c_uct=CONFIG["c_uct"], **settings)
     rng = random.Random(number)

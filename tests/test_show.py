@@ -235,7 +235,7 @@ def test_the_splice_of_a_run_is_drawn_by_its_number(shown, run_path):
     ("words", "because"),
     [
         (["search", "RUN", "7", "1"], "has no iteration 7; it has 0, 1, 2"),
-        (["search", "RUN", "1", "0"], "tree 0 is not in that iteration; there are 50"),
+        (["search", "RUN", "1", "0"], "tree 0 is not in that iteration; there are 60"),
         (["revision", "RUN", "1", "9999"], "pair 9999 is not in that iteration; there are "),
         (["revision", "RUN", "1"], "name the number behind the iteration"),
         (["revision", "RUN", "one", "1"], "invalid int value: 'one'"),
