@@ -262,15 +262,14 @@ def ask(actor: Actor, trajectory: Trajectory, start: int) -> list[Question]:
     return questions
 
 
-def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> list[int | None]:
-    """Return for each trajectory the first step that the actor, asked these questions, calls Bad.
+def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> None:
+    """Ask the actor the questions of each trajectory, up to the first that it answers by Bad.
 
-    All dialogues are held at once, on one cache: each turn shows the next action and its
-    observation.  A dialogue leaves at its first Bad, so that nothing behind it is judged.  (The
-    released code asks about every action in a fresh prompt; such a prompt holds one verdict, which
-    taught a small model far less.)
+    Each question keeps its answer.  All dialogues are held at once, on one cache: each turn shows
+    the next action and its observation.  (The released code asks about every action in a fresh
+    prompt; such a prompt holds one verdict, which taught a small model far less.)
     """
-    verdicts: list[list[str]] = [[] for _ in questions_of]
+    asked = [0] * len(questions_of)  # so many of each trajectory's
     live = [index for index, questions in enumerate(questions_of) if questions]
     if live:
         dialogues = actor.start([questions_of[index][0].ids for index in live])
@@ -278,20 +277,15 @@ def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> list[int | No
         staying = []  # places in `live`
         for place, reply in enumerate(dialogues.replies(limit=actor.judge_tokens)):
             index = live[place]
-            verdict = parse_verdict(reply)
-            questions_of[index][len(verdicts[index])].answer = reply
-            verdicts[index].append(verdict)
-            if verdict != BAD and len(verdicts[index]) < len(questions_of[index]):
+            questions = questions_of[index]
+            questions[asked[index]].answer = reply
+            asked[index] += 1
+            if parse_verdict(reply) != BAD and asked[index] < len(questions):
                 staying.append(place)
         live = [live[place] for place in staying]
         if live:
             dialogues.select(staying)
-            dialogues.feed([questions_of[index][len(verdicts[index])].ids for index in live])
-    errors = []
-    for questions, answers in zip(questions_of, verdicts, strict=True):
-        point = transition_point(answers)
-        errors.append(None if point is None else questions[point].step)
-    return errors
+            dialogues.feed([questions_of[index][asked[index]].ids for index in live])
 
 
 def errors_by_critic(

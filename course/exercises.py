@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course.bugs import BUGS
-from engine import UserError
+from engine import UserError, command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = "python -m course.exercises"
@@ -587,19 +587,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line; return the exit status.
-
-    A user's mistake is one sentence on standard error and status 2.
-    """
-    try:
-        run(parse(arguments))
-        return 0
-    except UserError as error:
-        message = str(error)
-    except OSError as error:  # a full disk, a folder that may not be written
-        message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
-    print(f"exercises: {message}", file=sys.stderr)
-    return 2
+    """Carry out one command line; return the exit status."""
+    return command_line.carry_out("exercises", lambda: run(parse(arguments)))
 
 
 if __name__ == "__main__":

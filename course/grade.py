@@ -37,7 +37,7 @@ from course.exercises import (
     relative,
     with_body,
 )
-from engine import UserError
+from engine import UserError, command_line
 
 PROGRAM = "python -m course.grade"
 MODULE_SIZE = 500_000  # characters that a student's module may have
@@ -219,21 +219,8 @@ def run(given: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line; return the exit status.
-
-    A user's mistake is one sentence on standard error and status 2.
-    """
-    try:
-        run(parse(arguments))
-        return 0
-    except UserError as error:
-        message = str(error)
-    except OSError as error:  # a full disk, a folder that may not be written
-        message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
-    except KeyboardInterrupt:
-        message = "stopped; no grades were written"
-    print(f"grade: {message}", file=sys.stderr)
-    return 2
+    """Carry out one command line; return the exit status."""
+    return command_line.carry_out("grade", lambda: run(parse(arguments)))
 
 
 if __name__ == "__main__":

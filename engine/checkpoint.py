@@ -41,7 +41,7 @@ _places: list[Place] = []
 
 
 @contextlib.contextmanager
-def kept_in(folder: Path, every: float) -> Iterator[None]:
+def saved_in(folder: Path, every: float) -> Iterator[None]:
     """While this lasts, whatever is trained leaves a checkpoint every so many seconds."""
     _places.append(Place(folder / NAME, every))
     try:

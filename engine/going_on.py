@@ -155,7 +155,7 @@ def claimed(
         kept.new = not (out / RECORD).exists()
         if not kept.new:
             look_around(kept, differing)
-        with folder.at_work(claim), checkpoint.kept_in(out, every):
+        with folder.at_work(claim), checkpoint.saved_in(out, every):
             yield kept
     finally:
         if kept.new and not kept.set_up:  # whatever stopped it, it had not begun

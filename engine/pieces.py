@@ -26,7 +26,7 @@ STATE = "random"  # the field of a generator's state, behind the results that it
 PAUSE = 1.0  # seconds between two writings, so that small pieces do not wait for the disk
 
 
-class Kept:
+class StageFile:
     """The results of a stage in their file: what is there already, then what is added."""
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +123,7 @@ def is_json(line: bytes) -> bool:
     return True
 
 
-_open: list[Kept] = []
+_open: list[StageFile] = []
 
 
 @contextlib.contextmanager
@@ -133,7 +133,7 @@ def kept_in(path: Path, lasting: bool = True) -> Iterator[None]:
     A file that is not `lasting` is there only until the stage is over, which is when this ends: by
     then its outcome must stand in other files.
     """
-    kept = Kept(path)
+    kept = StageFile(path)
     _open.append(kept)
     try:
         yield

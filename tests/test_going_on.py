@@ -451,7 +451,7 @@ def test_a_training_that_is_stopped_and_gone_on_with_ends_at_the_same_bits(tmp_p
     sound = GPT2()
     expected = sound.tune()
     for stop in (0, 1, 5, 11):
-        with checkpoint.kept_in(tmp_path, 0.0):
+        with checkpoint.saved_in(tmp_path, 0.0):
             with pytest.raises(KeyboardInterrupt):
                 GPT2().tune(stop)
             stopped = GPT2()
@@ -464,7 +464,7 @@ def test_a_training_that_is_stopped_and_gone_on_with_ends_at_the_same_bits(tmp_p
 
 def test_the_checkpoint_of_another_training_is_not_gone_on_from(tmp_path):
     expected = GPT2().tune()
-    with checkpoint.kept_in(tmp_path, 0.0):
+    with checkpoint.saved_in(tmp_path, 0.0):
         GPT2().tune()
         other = GPT2()
         optimizer = torch.optim.AdamW(other.actor.model.parameters())
@@ -477,10 +477,10 @@ def test_a_checkpoint_is_left_as_often_as_was_said(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.Progress, "_save", lambda progress: saved.append(progress.step))
     GPT2().tune()
     assert saved == [], "there is no run"
-    with checkpoint.kept_in(tmp_path, 1000.0):
+    with checkpoint.saved_in(tmp_path, 1000.0):
         GPT2().tune()
     assert saved == []
-    with checkpoint.kept_in(tmp_path, 0.0):
+    with checkpoint.saved_in(tmp_path, 0.0):
         GPT2().tune()
     assert saved == list(range(1, 13))
 
@@ -585,3 +585,28 @@ def test_signals_are_left_alone_in_a_thread_of_its_own():
     thread.start()
     thread.join()
     assert statuses == [0]
+
+
+def test_what_a_finished_stage_left_behind_is_swept_away(whole, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    left = [out / "iteration-1" / f"{name}.jsonl.part" for name in ("judging", "exam")]
+    for path in left:
+        path.write_text("{}\n")
+    status, *_ = main(capsys, *killing.SMALL, "--out", out)
+    assert status == 0
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, UserError("no")])
+def test_a_run_that_had_not_begun_leaves_nothing_whatever_stopped_it(tmp_path, error):
+    out = tmp_path / "deep" / "run"
+
+    def begin_and_stop():
+        with going_on.claimed(out, {}, lambda _: []) as kept:
+            kept.begin({})
+            raise error
+
+    with pytest.raises((KeyboardInterrupt, MemoryError, UserError)):
+        begin_and_stop()
+    assert not out.parent.exists()

@@ -20,10 +20,10 @@ import pytest
 import torch
 from brought import stranger
 from safetensors.torch import load_file, save_file
+from test_command_line import Blink
 
 import train
 from engine import UserError, command_line
-from envs import World
 from worlds import recipes, textcraft
 
 PERCENT = float(os.environ.get("AGENT_R_CASES", "8"))
@@ -336,29 +336,10 @@ def test_a_recipe_of_too_many_tags_is_refused_by_name(tmp_path):
 # --- worlds
 
 
-class Plain(World):
-    """The smallest world, of which each case spoils something."""
+class Plain(Blink):
+    """A sound world, of which each case spoils something."""
 
     name = "plain"
-    step_limit = 2
-    words = "say go. well done. what now"
-
-    def tasks(self, split):
-        return [f"{split}-{number}" for number in range(4)]
-
-    def begin(self, task):
-        return "say go.", "now."
-
-    def act(self, action):
-        self.done = action == "go"
-        self.score = float(self.done)
-        return "well done." if self.done else "what now."
-
-    def expert(self):
-        return [] if self.done else ["go"]
-
-    def choices(self):
-        return ["go", "say"]
 
 
 def raising(error):
