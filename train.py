@@ -45,6 +45,7 @@ from engine.going_on import Kept, Reached
 from engine.learning import keep_between_layers, learned_loss, learned_shares
 from engine.loading import check_still_sound, pick_device
 from engine.manual import NOTHING, Mark, marked, tell
+from engine.optimizers import make_optimizer
 from engine.pieces import in_pieces, kept_in
 from engine.precision import Precision
 from engine.table import average, table
@@ -306,31 +307,30 @@ def fine_tune(
     *,
     steps: int,
     lr: float,
+    optimizer: str = "adamw",
     objective: Callable[..., tuple[torch.Tensor, int]] = imitation,
     label: str = "training",
     report: list[Row] | None = None,
 ) -> int:
-    """Fine-tune all weights with AdamW on the mean of an objective over each batch.
+    """Fine-tune all weights on the mean of an objective over each batch, with AdamW or Muon.
 
     The learning rate rises to `lr` over a twentieth of the steps, then falls linearly to a
     twentieth of it.  Returns the number of tokens processed; `report` gets a line for each step.
     Raises `UserError` if the loss is no longer finite.
     """
     model = actor.model.train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-    )
+    stepper = make_optimizer(optimizer, model, lr)
     rise = max(1, steps // 20)
 
     def rate(step: int) -> float:
         return min((step + 1) / rise, 1.0, 1.05 - step / steps)
 
-    progress = checkpoint.Progress(model, optimizer, label, [] if report is None else report)
+    progress = checkpoint.Progress(model, stepper, label, [] if report is None else report)
     bar = tqdm(batches, total=steps, desc=label, leave=False, disable=None)
     for step, batch in enumerate(bar):
         if step < progress.step:  # learned before the run was stopped
             continue
-        optimizer.param_groups[0]["lr"] = lr * rate(step)
+        stepper.param_groups[0]["lr"] = lr * rate(step)
         tokens = 0
         count = 0  # of learned tokens, or of pairs
         total = torch.zeros((), device=actor.device)
@@ -345,11 +345,11 @@ def fine_tune(
             if parameter.grad is not None:
                 parameter.grad /= max(1, count)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        stepper.step()
+        stepper.zero_grad(set_to_none=True)
         if report is not None:
             line = {"step": step + 1, "loss": float(total) / max(1, count), "learned": count}
-            now = {"lr": optimizer.param_groups[0]["lr"], "tokens": progress.tokens + tokens}
+            now = {"lr": stepper.param_groups[0]["lr"], "tokens": progress.tokens + tokens}
             report.append({**line, **now})
         progress.passed(tokens, norm)
     progress.check()
@@ -624,11 +624,10 @@ class Run:
                 for example in preferences:
                     example.trajectory = demonstration(world, example.trajectory.task)
             return preferences, {**NO_DATA, "counts": {}}
+        goods = critique.good_examples(trees, settings, rng)  # first, so that optimal has the same
         if method == "optimal":
-            goods = critique.good_examples(trees, settings, rng)
             return goods, {**NO_DATA, "counts": {}}
         revisions = critique.criticise(self.actor, trees, self.worlds[name], settings, rng)
-        goods = critique.good_examples(trees, settings, rng)
         self.judged[name] = revisions.judged
         return [*revisions.examples, *goods], revisions.figures()
 
@@ -701,6 +700,7 @@ class Run:
             draw_batches(mix, steps, config.batch_size, config.micro_batch),
             steps=steps,
             lr=config.lr if iteration else config.warmup_lr,
+            optimizer=config.optimizer,
             label=f"training, iteration {iteration}",
             report=self.losses,
         )

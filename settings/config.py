@@ -9,7 +9,7 @@ from typing import Any
 
 import critique
 from critique import CritiqueSettings
-from engine import UserError, command_line
+from engine import UserError, command_line, optimizers
 from engine.command_line import option
 from engine.manual import THOUGHTS
 
@@ -62,6 +62,9 @@ class Config:
     batch_size: int = option(32768, "tokens in an optimisation step", most=10**7)
     micro_batch: int = option(8192, "tokens in one forward and backward pass", most=10**7)
     lr: float = option(1e-5, "peak learning rate: a short rise, a linear fall", least=1e-9)
+    optimizer: str = option(
+        "adamw", "of training and warm-up; eto's is adamw", choices=optimizers.NAMES
+    )
     warmup_lr: float = option(1.5e-3, "the same of the warm-up; 2e-5 with --model", least=1e-9)
     warmup_steps: int = option(0, "optimisation steps of the warm-up on general data", least=0)
     warmup_tasks: int = option(

@@ -97,6 +97,7 @@ IN_SOME_RUNS = {
     "lr": lambda plan: plan.imitates,
     "batch_size": lambda plan: plan.imitates or plan.warms_up,
     "micro_batch": lambda plan: plan.imitates or plan.warms_up,
+    "optimizer": lambda plan: plan.imitates or plan.warms_up,
     "warmup_lr": lambda plan: plan.warms_up,
     "warmup_steps": lambda plan: not plan.config.warmed and not plan.taught,
     "warmup_tasks": lambda plan: plan.has_lessons,

@@ -440,6 +440,7 @@ def test_training_hands_on_what_the_settings_say(monkeypatch, iteration):
     config = Config(
         lr=0.2,
         warmup_lr=0.1,
+        optimizer="muon",
         steps=9,
         warmup_steps=8,
         batch_size=50,
@@ -461,7 +462,8 @@ def test_training_hands_on_what_the_settings_say(monkeypatch, iteration):
     assert given == ("actor", "batches")
     rate = 0.2 if iteration else 0.1
     label = f"training, iteration {iteration}"
-    assert named == {"steps": steps, "lr": rate, "label": label, "report": []}
+    which = {"optimizer": "muon", "label": label}
+    assert named == {"steps": steps, "lr": rate, **which, "report": []}
 
 
 # --- batches
@@ -800,7 +802,7 @@ REFUSED = {
     **dict.fromkeys(("lr", "warmup_lr", "dpo_lr"), (0.0, -1.0, float("inf"), float("nan"))),
     "temperature": (0.0, -1.0, float("nan")),
     "dpo_beta": (0.0, -0.1, float("nan"), float("inf")),
-    "critic": ("judge", ""),
+    **dict.fromkeys(("critic", "optimizer"), ("judge", "")),
     "c_uct": (-0.1, float("nan"), float("inf")),
     **dict.fromkeys(("max_depth", "iterations", "warmup_steps", "seed"), (-1,)),
     **dict.fromkeys(
