@@ -10,8 +10,9 @@ Read in order: `Step` and `Trajectory` (data), `Episode` (a world and the trajec
 same time), `figures`.  `python -m extras.show watch CHECKPOINT` lets one watch a trained agent.
 
 Changed from the released code: the revision turn is `revise`, not `wait`, a real action of
-ScienceWorld; a verdict is read from the last line alone, not found anywhere ("not good"); a context
-that overflows ends the episode uncut, where the released code deletes turns from its middle.
+ScienceWorld; a verdict is the last judgement of an answer, where the released code takes words
+found anywhere ("not good") if there is none; a context that overflows ends the episode uncut, where
+it deletes turns from the middle.
 """
 
 from __future__ import annotations

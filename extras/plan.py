@@ -1,10 +1,12 @@
 """The plan of the reproduction: which runs there are, and what each of them leaves.
 
-Five methods play three worlds, with several seeds each.  Beside them stand the ablations on lab and
-one model on all worlds.  Before them come the trials, which choose each method's learning rate.
+Five methods play three worlds, with several seeds each, and beside them two variants: the splice as
+published, and ETO as its authors run it, preferring the expert's trajectories.  Then come the
+ablations on lab and one model on all worlds.  Before all of them come the trials, which choose each
+method's learning rate on validation tasks and seeds of their own.
 
-A run has a name, such as "lab agent-r 0", and arguments of `train.py --tiny`.  What it leaves is
-one small file, such as results/reproduce/lab-agent-r-0.json, which holds a `Result`.
+A run has a name, such as "lab agent-r 10", and arguments of `train.py --tiny`.  What it leaves is
+one small file, such as results/methods/lab-agent-r-10.json, which holds a `Result`.
 `extras/reproduce.py` carries the plan out, `extras/evidence.py` reads the results back, and
 `extras/report.py` makes tables and pictures of them.
 """
@@ -20,16 +22,25 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "results" / "reproduce"
+FOLDER = ROOT / "results" / "methods"
 
 WORLDS = ("lab", "shop", "craft")
 METHODS = ("bc", "optimal", "direct-revision", "eto", "agent-r")
 
-# The learning rates that are tried, as many for each method.
-RATES = dict.fromkeys(METHODS, ("7.5e-4", "1.5e-3", "3e-3", "6e-3"))
-RATES["eto"] = ("1e-5", "3e-5", "1e-4", "3e-4")
-TRIAL = "--iterations 1 --eval-split validation --eval-tasks 400 --seed 100"
+# What also plays all three worlds, with the learning rate of the method that it is a variant of.
+VARIANTS = {
+    "splice paper": ("agent-r", "--splice paper"),
+    "eto expert": ("eto", "--winners expert"),
+}
 
+# The learning rates that are tried: the best of a method must not be the edge of its grid.
+RATES = dict.fromkeys(METHODS, ("5e-4", "1e-3", "2e-3", "4e-3"))
+RATES["bc"] = ("1.25e-4", "2.5e-4", "5e-4", "1e-3", "2e-3")
+RATES["eto"] = ("1e-5", "3e-5", "1e-4", "3e-4", "1e-3")
+TRIAL = "--env lab --iterations 1 --eval-split validation --eval-tasks 400"
+TRIAL_SEEDS = (100, 101, 102)
+
+FIRST_SEED = 10  # of the runs; nothing was chosen on their test tasks
 FEW_SEEDS = 3  # as many have the ablations and one model on all worlds, if the methods have more
 
 
@@ -46,7 +57,6 @@ ABLATIONS = {
     "critic truth": Ablation("first error: the truth", "--critic truth"),
     "critic random": Ablation("first error: any step behind the shared node", "--critic random"),
     "critic end": Ablation("first error: the last step", "--critic end"),
-    "splice paper": Ablation("splice as published", "--splice paper"),
     "pairing any": Ablation("any pair, not the one with the deepest shared node", "--pairing any"),
     "alpha rising": Ablation("alpha 0.5, 0.7, 1.0 in turn, not 1.0", "--alpha 0.5,0.7,1.0"),
     "eta 0.2": Ablation("eta 0.2, not 0.8", "--eta 0.2"),
@@ -64,35 +74,45 @@ ABLATIONS = {
 def trials() -> dict[str, list[str]]:
     """Return the arguments of each trial by its name.
 
-    A trial is one iteration with one method and learning rate, scored on lab's validation tasks.
+    A trial is one iteration with one method, learning rate and seed, scored on lab's validation
+    tasks.
     """
     arguments = {}
     for method in METHODS:
-        for rate in RATES[method]:
-            flags = f"--env lab --method {method} --lr {rate} {TRIAL}"
-            arguments[f"trial {method} {rate}"] = flags.split()
+        for rate, seed in itertools.product(RATES[method], TRIAL_SEEDS):
+            flags = f"{TRIAL} --seed {seed} --method {method} {rate_flag(method)} {rate}"
+            arguments[f"trial {method} {rate} {seed}"] = flags.split()
     return arguments
+
+
+def rate_flag(method: str) -> str:
+    """Return the flag of a method's learning rate."""
+    return "--dpo-lr" if method == "eto" else "--lr"
 
 
 def runs(seeds: int) -> dict[str, list[str]]:
     """Return the arguments of each run behind the trials by its name, in their order.
 
-    The methods come first, whole seeds one after the other, then the ablations, then one model on
-    all worlds.
+    The methods come first, whole seeds one after the other, then their variants, the ablations, and
+    one model on all worlds.
     """
     arguments = {}
-    rates = {method: best_rate(method) for method in METHODS}
-    for seed, method, world in itertools.product(range(seeds), METHODS, WORLDS):
-        flags = f"--env {world} --method {method} --lr {rates[method]} --seed {seed}"
-        arguments[f"{world} {method} {seed}"] = flags.split()
-    agent_r = f"--lr {rates['agent-r']}"
-    few = range(min(FEW_SEEDS, seeds))
-    for seed in few:
-        for name, ablation in ABLATIONS.items():
-            flags = f"--env lab {agent_r} --seed {seed} {ablation.flags}"
-            arguments[f"lab {name} {seed}"] = flags.split()
-    for seed in few:
-        flags = f"--env {','.join(WORLDS)} {agent_r} --seed {seed}"
+    flags_of = {}  # what a method or variant differs in
+    for method in METHODS:
+        flags_of[method] = f"--method {method} {rate_flag(method)} {best_rate(method)}"
+    for variant, (method, flags) in VARIANTS.items():
+        flags_of[variant] = f"{flags_of[method]} {flags}"
+    all_seeds = range(FIRST_SEED, FIRST_SEED + seeds)
+    few_seeds = all_seeds[:FEW_SEEDS]
+    for labels in (METHODS, VARIANTS):
+        for seed, label, world in itertools.product(all_seeds, labels, WORLDS):
+            flags = f"--env {world} --seed {seed} {flags_of[label]}"
+            arguments[f"{world} {label} {seed}"] = flags.split()
+    for seed, (label, ablation) in itertools.product(few_seeds, ABLATIONS.items()):
+        flags = f"--env lab --seed {seed} {flags_of['agent-r']} {ablation.flags}"
+        arguments[f"lab {label} {seed}"] = flags.split()
+    for seed in few_seeds:
+        flags = f"--env {','.join(WORLDS)} --seed {seed} {flags_of['agent-r']}"
         arguments[f"several agent-r {seed}"] = flags.split()
     return arguments
 
@@ -100,20 +120,23 @@ def runs(seeds: int) -> dict[str, list[str]]:
 def best_rate(method: str) -> str:
     """Return the learning rate that scored most in a method's trials.
 
-    While a trial is missing it is the second one.
+    While a trial is missing it is the one in the middle.
     """
     scores = {rate: trial_score(method, rate) for rate in RATES[method]}
     if None in scores.values():
-        return RATES[method][1]
+        return RATES[method][len(RATES[method]) // 2]
     return max(scores, key=scores.__getitem__)
 
 
 def trial_score(method: str, rate: str) -> float | None:
-    """Return the mean score of a trial's tasks at its end, or None if it has not been run."""
-    name = f"trial {method} {rate}"
-    if not result_file(name).exists():
-        return None
-    return float(read_result(name).scores("lab").mean())
+    """Return the mean score of the tasks of a rate's trials, or None if one has not been run."""
+    scores = []
+    for seed in TRIAL_SEEDS:
+        name = f"trial {method} {rate} {seed}"
+        if not result_file(name).exists():
+            return None
+        scores.append(float(read_result(name).scores("lab").mean()))
+    return sum(scores) / len(scores)
 
 
 # --- what a run leaves

@@ -25,16 +25,18 @@ from extras.evidence import (
     percent,
     read_evidence,
 )
-from extras.plan import ABLATIONS, METHODS, RATES, WORLDS
+from extras.plan import ABLATIONS, METHODS, RATES, VARIANTS, WORLDS
+
+LABELS = (*METHODS, *VARIANTS)
 
 
 def write(seeds: int) -> None:
-    """Write the report and its pictures into results/.
+    """Write the report and its pictures beside the results.
 
     Raises `UserError` if there is no finished run, or if matplotlib is missing, in which case the
     report alone is written.
     """
-    path = plan.FOLDER.parent / "report.md"
+    path = plan.FOLDER / "report.md"
     path.write_text(markdown(seeds), encoding="utf-8")
     draw_pictures(seeds)
 
@@ -74,17 +76,17 @@ def introduction(seeds: int) -> list[str]:
     missing = [name for name in plan.runs(seeds) if not plan.result_file(name).exists()]
     return [
         "# What was measured",
-        "Made by `python -m extras.reproduce --report` from results/reproduce, on test tasks; what "
-        "is neither a length nor a count is times 100. Intervals are 95 % t intervals over seeds, "
-        f"whose differences are paired by task. Seeds 0 to {seeds - 1}; of the plan are missing: "
-        f"{', '.join(missing) or 'none'}.",
+        "Made by `python -m extras.reproduce --report` from the files beside it, on test tasks; "
+        "what is neither a length nor a count is times 100. Intervals are 95 % t intervals over "
+        f"seeds, whose differences are paired by task. Seeds {plan.FIRST_SEED} to "
+        f"{plan.FIRST_SEED + seeds - 1}; of the plan are missing: {', '.join(missing) or 'none'}.",
     ]
 
 
 def final_scores(evidence: Evidence) -> list[str]:
     """Return the section on the score of all methods after their last iteration."""
     rows = [["before (iteration 0)", *score_cells(evidence, "agent-r", 0)]]
-    for method in METHODS:
+    for method in LABELS:
         rows.append([method, *score_cells(evidence, method)])
     return [
         "## Score after the last iteration (the paper's Table 2)",
@@ -103,7 +105,7 @@ def score_cells(evidence: Evidence, method: str, iteration: int | None = None) -
 def leads(evidence: Evidence) -> list[str]:
     """Return the paragraphs on what Agent-R scores above each baseline."""
     rows = []
-    for method in METHODS:
+    for method in LABELS:
         if method != "agent-r":
             rows.append([method, *lead_cells(evidence, method)])
     headings = ["Agent-R above", *WORLDS, "average", "average, its best iteration", "least"]
@@ -135,7 +137,7 @@ def lead_cells(evidence: Evidence, baseline: str) -> list[str]:
 def final_figures(evidence: Evidence, name: str, title: str) -> list[str]:
     """Return the section on a figure of all methods after their last iteration."""
     rows = [["before (iteration 0)", *figure_cells(evidence, "agent-r", name, 0)]]
-    for method in METHODS:
+    for method in LABELS:
         rows.append([method, *figure_cells(evidence, method, name)])
     return [
         f"## {title}",
@@ -314,7 +316,7 @@ def ablations(evidence: Evidence) -> list[str]:
 
 def of_few_seeds(evidence: Evidence, label: str) -> Series:
     """Return a series on lab, of the seeds that the ablations have."""
-    return evidence.of("lab", label).only(range(plan.FEW_SEEDS))
+    return evidence.of("lab", label).only(range(plan.FIRST_SEED, plan.FIRST_SEED + plan.FEW_SEEDS))
 
 
 def ablation_cells(evidence: Evidence, label: str) -> list[str]:
@@ -345,6 +347,7 @@ def pair_row(evidence: Evidence, label: str, other: str) -> list[str]:
 
 def learning_rates() -> list[str]:
     """Return the section on the trials of the learning rates."""
+    widest = max(len(rates) for rates in RATES.values())
     rows = []
     for method in METHODS:
         cells = [method]
@@ -352,12 +355,13 @@ def learning_rates() -> list[str]:
             score = plan.trial_score(method, rate)
             words = "-" if score is None else percent(score)
             cells.append(f"{rate}: {words}")
+        cells += [""] * (widest - len(RATES[method]))
         rows.append(cells)
     return [
         "## Learning rates",
-        "Score of 400 validation tasks of lab after one iteration, seed 100; each method's best "
-        "was taken.",
-        table(["method", "lowest", "", "", "highest"], rows),
+        "Score of 400 validation tasks of lab after one iteration, mean of seeds "
+        f"{', '.join(map(str, plan.TRIAL_SEEDS))}; each method's best was taken.",
+        table(["method", "lowest", *[""] * (widest - 1)], rows),
     ]
 
 
@@ -420,7 +424,7 @@ def draw(picture: Picture, evidence: Evidence) -> None:
     panels[0].set_ylabel(picture.title)
     handles, labels = panels[0].get_legend_handles_labels()
     canvas.legend(handles, labels, fontsize="small", loc="outside right")
-    path = plan.FOLDER.parent / f"{picture.name}.svg"
+    path = plan.FOLDER / f"{picture.name}.svg"
     canvas.savefig(path, metadata={"Date": None})
     pyplot.close(canvas)
 

@@ -125,7 +125,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Run what is missing, then write results/report.md and its pictures."""
+    """Run what is missing, then write results/methods/report.md and its pictures."""
     parser = command_line.Parser(
         "reproduce.py",
         description="The evidence: all methods, worlds, seeds and ablations, run side by side, "

@@ -16,7 +16,8 @@ from extras import evidence, plan, report, reproduce
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "ROOT", tmp_path)
-    monkeypatch.setattr(plan, "FOLDER", tmp_path / "results" / "reproduce")
+    monkeypatch.setattr(plan, "FOLDER", tmp_path / "results" / "methods")
+    monkeypatch.setattr(plan, "FIRST_SEED", 0)
     plan.FOLDER.mkdir(parents=True)
     return tmp_path
 
@@ -55,22 +56,28 @@ def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
     import train
 
     runs = plan.runs(5)
-    compared = [f"{world} {method}" for world in plan.WORLDS for method in plan.METHODS]
+    labels = (*plan.METHODS, *plan.VARIANTS)
+    compared = [f"{world} {label}" for world in plan.WORLDS for label in labels]
     methods = [name for name in runs if name.rsplit(" ", 1)[0] in compared]
-    assert len(methods) == 3 * 5 * 5
+    assert len(methods) == 3 * 5 * 7
     assert len(runs) == len(methods) + 3 * len(plan.ABLATIONS) + 3
     configs = {name: train.parse(["--tiny", *arguments]) for name, arguments in runs.items()}
     for config in configs.values():
         train.check(config)
     different = {str(config) for config in configs.values()}
     assert len(different) == len(runs), "no two runs are alike"
-    assert {config.tasks for name, config in configs.items() if name in methods} == {800}, (
-        "one budget for all"
-    )
-    assert set(list(runs)[:15]) == {f"{name} 0" for name in compared}
+    budgets = {(c.tasks, c.simulations, c.steps) for n, c in configs.items() if n in methods}
+    assert len(budgets) == 1, "one budget for all"
+    seeds = {config.seed for config in configs.values()}
+    assert seeds == {10, 11, 12, 13, 14}
+    assert not seeds & set(plan.TRIAL_SEEDS), "nothing is chosen on the seeds that are reported"
+    first = [f"{world} {method} 10" for world in plan.WORLDS for method in plan.METHODS]
+    assert set(list(runs)[:15]) == set(first)
+    assert configs["shop eto expert 12"].winners == "expert"
+    assert configs["craft splice paper 13"].splice == "paper"
 
 
-def test_each_method_has_as_many_trials_and_takes_the_rate_that_scored_most(project):
+def test_each_method_has_trials_around_its_rate_and_takes_the_one_that_scored_most(project):
     import train
 
     trials = plan.trials()
@@ -78,21 +85,28 @@ def test_each_method_has_as_many_trials_and_takes_the_rate_that_scored_most(proj
         configs = [
             train.parse(["--tiny", *given])
             for name, given in trials.items()
-            if f" {method} " in name
+            if name.startswith(f"trial {method} ")
         ]
-        assert len({config.lr for config in configs}) == 4
-        assert {(c.method, c.env, c.seed, c.eval_split) for c in configs} == {
-            (method, "lab", 100, "validation")
-        }
-        assert len({config.warmup_lr for config in configs}) == 1, "all begin from the same agent"
-    assert plan.best_rate("eto") == "3e-5", "the second one, while trials are missing"
-    for rate, score in (("1e-5", 0.3), ("3e-5", 0.2), ("1e-4", 0.1), ("3e-4", 0.9)):
-        assert plan.best_rate("eto") == "3e-5"
-        put(f"trial eto {rate}", left("lab", [[1.0, 1.0], [score, 0.1]]))
+        rates = plan.RATES[method]
+        assert len(rates) >= 4
+        assert [float(rate) for rate in rates] == sorted(map(float, rates))
+        tried = {c.dpo_lr if method == "eto" else c.lr for c in configs}
+        assert tried == set(map(float, rates))
+        assert len(configs) == len(rates) * len(plan.TRIAL_SEEDS)
+        assert {(c.method, c.env, c.eval_split) for c in configs} == {(method, "lab", "validation")}
+        assert {c.seed for c in configs} == set(plan.TRIAL_SEEDS)
+        assert len({c.warmup_lr for c in configs}) == 1, "all begin from the same agent"
+    scores = dict(zip(plan.RATES["eto"], (0.3, 0.2, 0.1, 0.9, 0.5), strict=True))
+    for rate, score in scores.items():
+        for seed, more in zip(plan.TRIAL_SEEDS, (-0.05, 0.0, 0.05), strict=True):
+            assert plan.best_rate("eto") == "1e-4", "the middle one, while trials are missing"
+            run = left("lab", [[1.0, 1.0], [score + more, score + more]])
+            put(f"trial eto {rate} {seed}", run)
+    assert plan.trial_score("eto", "1e-4") == pytest.approx(0.1)
     assert plan.best_rate("eto") == "3e-4"
-    command = "--env craft --method eto --lr 3e-4 --seed 0"
+    command = "--env craft --seed 0 --method eto --dpo-lr 3e-4"
     assert plan.runs(1)["craft eto 0"] == command.split()
-    assert plan.best_rate("bc") == "1.5e-3"
+    assert plan.runs(1)["craft eto expert 0"] == [*command.split(), "--winners", "expert"]
 
 
 @pytest.mark.parametrize("variant", ["worlds.seeking:SeekingLab", "extras.seeking:SeekingLab"])
@@ -338,8 +352,8 @@ ROOT = Path(__file__).parent.parent
 INTERVAL = re.compile(r" \(\S+ to \S+\)")
 
 
-def test_the_report_in_the_repository_is_what_its_runs_say(monkeypatch):
-    text = (ROOT / "results" / "report.md").read_text(encoding="utf-8")
+def test_the_report_in_the_repository_is_what_its_runs_say():
+    text = (plan.FOLDER / "report.md").read_text(encoding="utf-8")
     assert INTERVAL.sub("", report.markdown(5)) == INTERVAL.sub("", text)
 
 
