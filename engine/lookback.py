@@ -1,13 +1,10 @@
-"""What a tiny model is born with: a glance at the token before, or the whole of copying.
+"""A tiny model that is born able to copy, for worlds in which much is looked up.
 
 What a pretrained model can do and a small random one learns late or never is to find a name in the
 prompt, among hundreds, and to say what stands beside it.  The circuits are known: induction heads
 (Olsson et al. 2022), and output projections that undo the value projections (mimetic
 initialisation, Trockman and Kolter 2023).  Here they are there from the start, and all but the
 vectors of words are free to change: so what one name teaches holds for all.
-
-`look_one_back` is the small part of that which every tiny model gets; `look_back` is for worlds in
-which much is looked up.
 """
 
 from __future__ import annotations
@@ -16,30 +13,11 @@ import torch
 from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaAttention
 
-NEARNESS = 4.0  # how much more a head is drawn to the token before than to one far away
 FREQUENCIES = 6  # of the rotary embedding, the fastest: those that tell a distance of a few tokens
 SHARPNESS = 8.0  # of the first layer's attention to one distance
 MATCH = 4.0  # how strongly the second layer attends to where its sketches agree
 WRITE = 0.3  # how strongly the first layer writes a sketch beside the words
 WORDS = 32**0.5  # how much the words outweigh what layers add to them
-
-
-@torch.no_grad()
-def look_one_back(model: LlamaForCausalLM) -> None:
-    """Draw the first head of the first layer to what stands just before, whatever that is.
-
-    Query and key get a constant part, which the rotary embedding turns by the place of each, so
-    that they agree best at a distance of one, and well near it.  Which label was clicked, or where
-    one has been, is said by a word and the one before it: without this, whether a model finds out
-    is luck.
-    """
-    attention = model.model.layers[0].self_attn
-    turns = model.model.rotary_emb.inv_freq[:FREQUENCIES]  # in radians, by one place
-    size = (NEARNESS * attention.head_dim**0.5 / len(turns)) ** 0.5
-    query = attention.q_proj.bias.view(-1, 2, attention.head_dim // 2)[0, :, : len(turns)]
-    query[:] = size * torch.stack([turns.cos(), -turns.sin()])
-    key = attention.k_proj.bias.view(-1, 2, attention.head_dim // 2)[0, :, : len(turns)]
-    key[0] = size
 
 
 @torch.no_grad()

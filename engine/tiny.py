@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine import UserError
-from engine.lookback import look_back, look_one_back
+from engine.lookback import look_back
 from engine.manual import Mark
 
 # What stands within `generation` is what is learned, for whoever trains on our data with another
@@ -40,12 +40,7 @@ class TinyShape:
 
 
 def tiny_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape) -> LlamaForCausalLM:
-    """Return a small random Llama; its weights are drawn from torch's own generator.
-
-    Its rotary base is 1,000, not Llama's 10,000: dialogues have a few hundred tokens here, and more
-    of a head's numbers then tell near from far.  With that, and one head that is drawn to the token
-    before, more seeds learn what they have seen already; not yet each (docs/ours.md).
-    """
+    """Return a small random Llama; its weights are drawn from torch's own generator."""
     heads = max(1, shape.width // 32)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -56,8 +51,6 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape) -> LlamaFor
         intermediate_size=4 * shape.width,
         initializer_range=shape.width**-0.5,
         max_position_embeddings=shape.max_length,
-        rope_parameters={"rope_type": "default", "rope_theta": 1e3},
-        attention_bias=True,  # so that a head can attend to a distance, whatever stands there
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -65,10 +58,8 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, shape: TinyShape) -> LlamaFor
     )
     Mark().put(config)  # it hears no manual, whose words it does not know
     if not shape.lookback:
-        model = LlamaForCausalLM(config)
-        look_one_back(model)
-        return model
-    config.rope_parameters["rope_theta"] = 1e4
+        return LlamaForCausalLM(config)
+    config.attention_bias = True  # so that a head can attend to a distance, whatever stands there
     config.num_key_value_heads = heads
     config.intermediate_size = shape.width
     config.initializer_range = 0.3 * shape.width**-0.5

@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 TINY: dict[str, Any] = {
-    "tasks": 800,
+    "tasks": 700,
     "simulations": 6,
     "pairs": 8,
     "alpha": "1.0",
     "eta": 0.8,
     "optimizer": "muon",
-    "steps": 900,
+    "steps": 700,
     "batch_size": 2048,
     "micro_batch": 1024,
     "lr": 2e-3,
     "dpo_lr": 1e-4,
     "warmup_lr": 2e-3,
+    "judge_share": 0.65,
     "warmup_steps": 1000,
     "warmup_tasks": 6000,
     "rollouts": 1024,
@@ -34,8 +35,8 @@ BROUGHT: dict[str, Any] = {"warmup_steps": 0, "eta": 1.0}
 WITH_GENERAL_DATA: dict[str, Any] = {"eta": 0.2, "warmup_lr": 2e-5}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "shop": {"warmup_steps": 750, "warmup_tasks": 6000, "eta": 0.9},
-    "craft": {"warmup_steps": 1400, "warmup_tasks": 12000, "judge_share": 0.1, "eta": 0.9},
+    "shop": {"warmup_steps": 750, "warmup_tasks": 6000, "judge_share": 0.4, "eta": 0.9},
+    "craft": {"warmup_steps": 1000, "warmup_tasks": 12000, "judge_share": 0.2, "eta": 0.9},
     "several": {
         "layers": 3,
         "tasks": 2400,
