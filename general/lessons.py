@@ -81,7 +81,8 @@ def judged_episode(
 
     As in use, where it is asked from a shared node on, the judge is asked from any step on, with
     the steps before as its log; every other time from the first.  The expert acts, but one action
-    in three is another (see `stray_action`).  An action is Good if it shortened the way to the
+    in three is another (see `stray_action`); every other time none is before some step, since the
+    way to a shared node is mostly a good one.  An action is Good if it shortened the way to the
     goal.  In a world that knows a gold path alone, one action in seven is put between those of the
     path, and is Bad; if such an episode ends below 1, a mistake may have spoilt the path, and
     nothing is judged behind the first.  Behind every other mistake a revision turn stands in the
@@ -91,9 +92,10 @@ def judged_episode(
     verdicts: dict[int, str] = {}  # of the steps that were judged
     strays = 0.35 if world.has_expert else 0.15
     way = world.expert() if world.has_expert else world.gold()
+    sound = rng.randrange(len(way)) if way and rng.random() < 0.5 else 0  # steps at the beginning
     while way and not episode.done:
         action = way[0]
-        if rng.random() < strays:
+        if len(episode.trajectory.steps) >= sound and rng.random() < strays:
             action = stray_action(episode, pool, rng)
         step = len(episode.trajectory.steps)
         episode.act(f"Action: {action}")

@@ -15,14 +15,14 @@ TINY: dict[str, Any] = {
     "alpha": "1.0",
     "eta": 0.8,
     "optimizer": "muon",
-    "steps": 700,
+    "steps": 800,
     "batch_size": 2048,
     "micro_batch": 1024,
     "lr": 2e-3,
     "dpo_lr": 1e-4,
     "warmup_lr": 2e-3,
-    "judge_share": 0.65,
-    "warmup_steps": 1000,
+    "judge_share": 0.6,
+    "warmup_steps": 900,
     "warmup_tasks": 6000,
     "rollouts": 1024,
     "max_new_tokens": 24,
@@ -36,7 +36,7 @@ WITH_GENERAL_DATA: dict[str, Any] = {"eta": 0.2, "warmup_lr": 2e-5}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "shop": {"warmup_steps": 750, "warmup_tasks": 6000, "judge_share": 0.4, "eta": 0.9},
-    "craft": {"warmup_steps": 1000, "warmup_tasks": 12000, "judge_share": 0.2, "eta": 0.9},
+    "craft": {"warmup_steps": 1200, "warmup_tasks": 12000, "judge_share": 0.2, "eta": 0.9},
     "several": {
         "layers": 3,
         "tasks": 2400,
