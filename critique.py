@@ -37,6 +37,7 @@ from agent_r import (
     parse_verdict,
 )
 from engine.pieces import in_pieces
+from engine.processes import is_first
 from envs import CHANGED, REFUSED, World, distance, first_error
 from mcts import Node, Tree
 
@@ -448,8 +449,10 @@ def criticise(
     errors = errors_by_critic(
         actor, pairs, make_world, settings.critic, rng, rollouts=settings.rollouts
     )
-    world = make_world()
     revisions = Revisions()
+    if not is_first():  # of several processes one splices
+        return revisions
+    world = make_world()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
     for pair, error in zip(pairs, errors, strict=True):
         bad = pair.failure
