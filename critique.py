@@ -36,8 +36,7 @@ from agent_r import (
     mean,
     parse_verdict,
 )
-from engine.pieces import in_pieces
-from engine.processes import is_first
+from engine.pieces import by_one, in_pieces
 from envs import CHANGED, REFUSED, World, distance, first_error
 from mcts import Node, Tree
 
@@ -449,12 +448,10 @@ def criticise(
     errors = errors_by_critic(
         actor, pairs, make_world, settings.critic, rng, rollouts=settings.rollouts
     )
-    revisions = Revisions()
-    if not is_first():  # of several processes one splices
-        return revisions
     world = make_world()
+    revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
-    for pair, error in zip(pairs, errors, strict=True):
+    for pair, error in by_one(zip(pairs, errors, strict=True)):
         bad = pair.failure
         judged = Judged(bad, pair.shared, error, pair)
         revisions.judged.append(judged)

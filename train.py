@@ -331,7 +331,7 @@ def fine_tune(
         if step < progress.step:  # learned before the run was stopped
             continue
         stepper.param_groups[0]["lr"] = lr * rate(step)
-        tokens = 0
+        tokens = sum(example.length for example in itertools.chain(*batch))
         count = 0  # of learned tokens, or of pairs
         total = torch.zeros((), device=actor.device)
         for micro_batch, weight in processes.shares(batch):
@@ -340,8 +340,7 @@ def fine_tune(
             (weight * loss).backward()
             total += weight * loss.detach()
             count += weight * learned
-            tokens += weight * sum(example.length for example in micro_batch)
-        count, tokens, total = processes.added_up(model, count, tokens, total)
+        count, total = processes.added_up(model, count, total)
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= max(1, count)
@@ -827,8 +826,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return the exit status."""
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
     stopped = "the same command goes on from there"
-    together = processes.joined(lambda: run(*read(arguments)))
-    return command_line.carry_out("train.py", together, stopped)
+    return processes.carry_out("train.py", lambda: run(*read(arguments)), stopped)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +192,8 @@ def in_pieces(
     if rng:
         processes.from_first((results, rng.getstate()))
     return results
+
+
+def by_one(items: Iterable[Any]) -> Iterable[Any]:
+    """Return what one process makes in a row, the first: elsewhere it is nothing."""
+    return items if processes.is_first() else ()

@@ -28,7 +28,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from engine import UserError
+from engine import UserError, command_line
 
 PATIENCE = timedelta(days=30)  # for the others; one that dies is noticed at once, by its connection
 
@@ -49,6 +49,11 @@ def is_first() -> bool:
 
 
 # --- one program
+
+
+def carry_out(program: str, function: Callable[[], object], stopped: str) -> int:
+    """Call a function in each process; return the exit status (see engine/command_line.py)."""
+    return command_line.carry_out(program, joined(function), stopped)
 
 
 def joined(function: Callable[[], Any]) -> Callable[[], None]:
@@ -75,11 +80,12 @@ def joined(function: Callable[[], Any]) -> Callable[[], None]:
             raise
         distributed.destroy_process_group()
 
-    started = distributed.is_available() and distributed.is_torchelastic_launched()
-    return together if started and int(os.environ["WORLD_SIZE"]) > 1 else function
+    several = distributed.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
+    return together if several else function
 
 
-LOST = re.compile("gloo|nccl|connection (closed|reset)", re.IGNORECASE)  # what torch says then
+# What gloo, NCCL and torch's store say of a process that is gone.
+LOST = re.compile("(closed|reset) by peer|broken pipe|remote process|connection was", re.IGNORECASE)
 
 
 def own_backend() -> str:
@@ -214,16 +220,14 @@ def shares(batch: Sequence[list[Any]]) -> Iterator[tuple[list[Any], int]]:
         yield rows or micro_batch[:1], int(bool(rows))
 
 
-def added_up(
-    model: Any, learned: int, tokens: int, loss: torch.Tensor
-) -> tuple[int, int, torch.Tensor]:
-    """Return what all processes have learned and read in a step, and their loss.
+def added_up(model: Any, learned: int, loss: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """Return how much all processes have learned in a step, and their loss.
 
     The gradients of a model that is whole everywhere are added up as well.
     """
     if count() == 1:
-        return learned, tokens, loss
-    sums = torch.tensor([learned, tokens, float(loss)], dtype=torch.float64)
+        return learned, loss
+    sums = torch.tensor([learned, float(loss)], dtype=torch.float64)
     distributed.all_reduce(sums)
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
     if not isinstance(gradients[0], DTensor):
@@ -232,7 +236,7 @@ def added_up(
         sizes = [gradient.numel() for gradient in gradients]
         for gradient, summed in zip(gradients, together.split(sizes), strict=True):
             gradient.copy_(summed.view_as(gradient))
-    return int(sums[0]), int(sums[1]), sums[2]
+    return int(sums[0]), sums[1]
 
 
 def gather(actor: Any) -> None:

@@ -1,23 +1,16 @@
 """Several processes make one run: the same trees, data and weights, one voice, one end."""
 
-import contextlib
 import itertools
-import json
 import os
-import pickle
 import random
-import re
 import shlex
 import signal
-import subprocess
-import sys
-import time
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
 from doubles import read_lines, tiny_actor
+from several import Together, in_processes
 from torch import distributed
 
 import train
@@ -37,88 +30,6 @@ SMALL = shlex.split(
 pytestmark = pytest.mark.skipif(
     not (hasattr(os, "fork") and distributed.is_gloo_available()), reason="needs fork and gloo"
 )
-
-
-class Together:
-    """Processes forked from this one, so that torch is imported once, as torchrun would start them.
-
-    Each carries out `function` with its place; what it prints is in a file, and so is what it returns.
-    """
-
-    def __init__(self, folder, number, function):
-        self.folder = folder
-        self.number = number
-        self.store = distributed.TCPStore(
-            "localhost", 0, is_master=True, timeout=timedelta(seconds=60), wait_for_workers=False
-        )
-        folder.mkdir(exist_ok=True)
-        self.ids = [self.start(place, function) for place in range(number)]
-
-    def start(self, place, function):
-        process = os.fork()
-        if process:
-            return process
-        status = 99
-        try:
-            with (self.folder / f"said-{place}").open("w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            sys.stdout = os.fdopen(1, "w", buffering=1)
-            sys.stderr = os.fdopen(2, "w", buffering=1)
-            torch.set_num_threads(1)
-            os.environ.update(
-                RANK=str(place),
-                LOCAL_RANK=str(place),
-                WORLD_SIZE=str(self.number),
-                MASTER_ADDR="localhost",
-                MASTER_PORT=str(self.store.port),
-                TORCHELASTIC_RUN_ID="test",
-                TORCHELASTIC_USE_AGENT_STORE="True",
-            )
-            status = function(place)
-        except BaseException as error:  # a child must never come back
-            print(f"Traceback: {error!r}", file=sys.stderr)
-        finally:
-            sys.stdout.flush()
-            os._exit(status)
-
-    def statuses(self, seconds=100):
-        """Wait for all; return their exit statuses, negative for a signal."""
-        ended = {}
-        limit = time.monotonic() + seconds
-        while len(ended) < self.number:
-            for process in self.ids:
-                if process not in ended:
-                    found, status = os.waitpid(process, os.WNOHANG)
-                    if found:
-                        ended[process] = os.waitstatus_to_exitcode(status)
-            if time.monotonic() > limit:
-                for process in self.ids:
-                    if process not in ended:
-                        os.kill(process, signal.SIGKILL)
-                        os.waitpid(process, 0)
-                pytest.fail(f"hang: {self.said()}")
-            time.sleep(0.01)
-        return [ended[process] for process in self.ids]
-
-    def said(self):
-        return [(self.folder / f"said-{place}").read_text() for place in range(self.number)]
-
-
-def in_processes(folder, number, function):
-    """What `function` returns in each of so many joined processes."""
-
-    def carry_out(place):
-        def keep():
-            result = function()
-            (folder / f"result-{place}").write_bytes(pickle.dumps(result))
-
-        processes.joined(keep)()
-        return 0
-
-    together = Together(folder, number, carry_out)
-    assert together.statuses() == [0] * number, together.said()
-    return [pickle.loads((folder / f"result-{place}").read_bytes()) for place in range(number)]
 
 
 def run_in_processes(folder, number, arguments):
