@@ -140,8 +140,8 @@ def searched(folder, env, count, rollouts):
 
 def compare_trees(options, folder):
     base = None
-    for number in (1, 2, 3):
-        for rollouts in (1, 17, 64):
+    for rollouts in options.rollouts:
+        for number in options.processes:
             call = lambda rollouts=rollouts: searched(  # noqa: E731
                 options.folder, options.env, options.trees, rollouts
             )
@@ -149,7 +149,8 @@ def compare_trees(options, folder):
             assert all(each == lines[0] for each in lines)
             base = base or lines[0]
             same = sum(map(str.__eq__, base, lines[0]))
-            print(f"{number} processes, --rollouts {rollouts}: {same} of {len(base)} the same")
+            told = f"{number} processes, --rollouts {rollouts}: {same} of {len(base)} the same"
+            print(told, flush=True)
 
 
 def compare_searches(options, folder):
@@ -231,6 +232,8 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("env", nargs="?", default="craft")
     parser.add_argument("--trees", type=int, default=200)
+    parser.add_argument("--rollouts", type=int, nargs="+", default=[64, 17, 1])
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--micro-batches", type=int, default=2)

@@ -5,6 +5,8 @@ import os
 import random
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from train import Encoded, Preference, fine_tune, preference
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = shlex.split(
     "--tiny --env course.handmade:Boxes --tasks 16 --simulations 4 --branch 3 --alpha 0.5 "
-    "--steps 6 --warmup-steps 80 --warmup-tasks 40 --eval-tasks 8 --width 16 --layers 1 "
+    "--steps 6 --warmup-steps 40 --warmup-tasks 40 --eval-tasks 8 --width 16 --layers 1 "
     "--batch-size 512 --micro-batch 256 --lr 0.01 --warmup-lr 0.01 --device cpu --rollouts 5"
 )
 
@@ -62,7 +64,16 @@ def batches(steps=4, rows=(3, 1, 2, 1)):
 
 
 def trained(optimizer="adamw", dtype="float32", *, layered=False, frozen=False, **settings):
-    """The weights of a tiny actor after some steps."""
+    """The weights of a tiny actor after some steps, and what was told of each."""
+    norms = []
+    passed = checkpoint.Progress.passed
+
+    def noted(progress, tokens, norm):
+        norms.append(float(processes.whole(norm)))
+        passed(progress, tokens, norm)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(checkpoint.Progress, "passed", noted)
     actor = tiny_actor(width=32, layers=2)
     actor.precision = Precision(dtype)
     if layered:
@@ -74,10 +85,15 @@ def trained(optimizer="adamw", dtype="float32", *, layered=False, frozen=False, 
     tokens = fine_tune(
         actor, iter(made), steps=len(made), lr=1e-2, optimizer=optimizer, report=report, **settings
     )
-    weights = torch.cat([weight.detach().flatten() for weight in actor.model.parameters()])
+    monkeypatch.undo()
     assert not actor.model.training
     assert actor.start([[1, 2]]).replies()  # it acts again
-    return weights, tokens, [line["loss"] for line in report], [line["learned"] for line in report]
+    losses = [line["loss"] for line in report]
+    return weights_of(actor), tokens, losses, [line["learned"] for line in report], norms
+
+
+def weights_of(actor):
+    return torch.cat([weight.detach().flatten() for weight in actor.model.parameters()])
 
 
 def apart(one, other):
@@ -96,14 +112,14 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("number", [2, 3])
 def test_weights_do_not_depend_on_the_number_of_processes(tmp_path, way, number):
-    alone, tokens, losses, learned = trained(**WAYS[way])
-    before = torch.cat([weight.flatten() for weight in tiny_actor(width=32).model.parameters()])
-    assert apart(alone, before) > 1e-2
+    alone, tokens, losses, learned, norms = trained(**WAYS[way])
+    assert apart(alone, weights_of(tiny_actor(width=32, layers=2))) > 1e-2
     for weights, *told in in_processes(tmp_path / "p", number, lambda: trained(**WAYS[way])):
         assert apart(weights, alone) < 1e-5
         assert told[0] == tokens
         assert told[1] == pytest.approx(losses, rel=1e-5)
         assert told[2] == learned
+        assert told[3] == pytest.approx(norms, rel=1e-4)
 
 
 def test_in_bfloat16_they_are_as_near_as_it_allows(tmp_path):
@@ -127,11 +143,12 @@ def test_pairs_of_eto_are_shared_out(tmp_path):
 
         return trained(made=made, objective=objective)
 
-    alone, tokens, losses, learned = way()
+    alone, tokens, losses, learned, norms = way()
     assert learned == [3, 1, 4]
     for weights, *told in in_processes(tmp_path / "p", 2, way):
         assert apart(weights, alone) < 1e-5
-        assert told == [tokens, pytest.approx(losses, rel=1e-5), learned]
+        assert told[:3] == [tokens, pytest.approx(losses, rel=1e-5), learned]
+        assert told[3] == pytest.approx(norms, rel=1e-4)
 
 
 def test_each_process_holds_a_part_while_training(tmp_path):
@@ -179,7 +196,7 @@ def test_all_take_part_equally_often_and_each_row_counts_once(number, monkeypatc
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (1, 2), (2, 1)])
 def test_a_training_goes_on_with_another_number(tmp_path, optimizer, before, after):
     made = batches()
-    alone, tokens, losses, _ = trained(optimizer)
+    alone, tokens, losses, *_ = trained(optimizer)
 
     def some(steps):
         with checkpoint.saved_in(tmp_path, 0.0):
@@ -188,8 +205,7 @@ def test_a_training_goes_on_with_another_number(tmp_path, optimizer, before, aft
             read = fine_tune(
                 actor, iter(made[:steps]), steps=4, lr=1e-2, optimizer=optimizer, report=report
             )
-        weights = torch.cat([weight.detach().flatten() for weight in actor.model.parameters()])
-        return weights, read, [line["loss"] for line in report]
+        return weights_of(actor), read, [line["loss"] for line in report]
 
     def carry_out(name, number, steps):
         return (
@@ -307,6 +323,15 @@ def test_a_mistake_is_told_once(tmp_path):
     statuses, said = run_in_processes(tmp_path / "p", 3, arguments)
     assert statuses == [2, 2, 2]
     assert "".join(said).count("--beta 7.0: must be a number") == 1
+
+
+def test_torchrun_itself_starts_them(tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, "train.py", *SMALL, "--out", str(tmp_path / "run"), "--beta", "7"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode
+    assert ended.stderr.count("train.py: --beta 7.0: must be a number from 0 to 1\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_stops_one_stops_all(tmp_path, monkeypatch):
