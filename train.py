@@ -39,7 +39,7 @@ import critique
 import mcts
 from agent_r import OWN_WORDS, Actor, Message, Start, Trajectory, figures, play
 from critique import Example
-from engine import UserError, checkpoint, command_line, folder
+from engine import UserError, checkpoint, command_line, folder, processes
 from engine.dialogues import Sampling
 from engine.going_on import Kept, Reached
 from engine.learning import keep_between_layers, learned_loss, learned_shares
@@ -318,7 +318,7 @@ def fine_tune(
     twentieth of it.  Returns the number of tokens processed; `report` gets a line for each step.
     Raises `UserError` if the loss is no longer finite.
     """
-    model = actor.model.train()
+    model = processes.spread(actor, optimizer)
     stepper = make_optimizer(optimizer, model, lr)
     rise = max(1, steps // 20)
 
@@ -331,16 +331,16 @@ def fine_tune(
         if step < progress.step:  # learned before the run was stopped
             continue
         stepper.param_groups[0]["lr"] = lr * rate(step)
-        tokens = 0
+        tokens = sum(example.length for example in itertools.chain(*batch))
         count = 0  # of learned tokens, or of pairs
         total = torch.zeros((), device=actor.device)
-        for micro_batch in batch:
+        for micro_batch, weight in processes.shares(batch):
             with actor.precision.training(model):
                 loss, learned = objective(actor, micro_batch)
-            loss.backward()
-            total += loss.detach()
-            count += learned
-            tokens += sum(example.length for example in micro_batch)
+            (weight * loss).backward()
+            total += weight * loss.detach()
+            count += weight * learned
+        count, total = processes.added_up(model, count, total)
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= max(1, count)
@@ -353,7 +353,7 @@ def fine_tune(
             report.append({**line, **now})
         progress.passed(tokens, norm)
     progress.check()
-    model.eval()
+    processes.gather(actor)
     return progress.tokens
 
 
@@ -436,11 +436,12 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajecto
     row.update(recovery=None, recovery_prefixes=None, recovery_left_out=None)
     row.update(critique.judge_figures([], []))  # None, each of them
     world = exam.make()
-    row["begun_anew"] = world.begun_anew
+    row["begun_anew"] = processes.over_all(world.begun_anew)
     if not world.has_expert:
         return row, episodes
     if exam.prefixes is None:
-        exam.prefixes, exam.lost = critique.failed_prefixes(episodes, exam.make)
+        found = critique.failed_prefixes(episodes, exam.make)
+        exam.prefixes, exam.lost = processes.from_first(found)
     if exam.prefixes:
         recovered = in_pieces(play_some, exam.prefixes, rollouts, **stages.EPISODES)
         row["recovery"] = figures(recovered)["score"]
@@ -598,7 +599,7 @@ class Run:
                         record["dropped"] = dropped
                         counts[f"dropped_{dropped}"] += 1
             stages.write_critique(path, records, self.data_figures, trees, self.judged)
-        return encoded
+        return processes.from_first(encoded)
 
     def add_encoded(self, record: dict[str, Any], encoded: dict[str, list[Any]]) -> str:
         """Add a line of the dataset, encoded, to those of its kind; return why not, if so."""
@@ -825,7 +826,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return the exit status."""
     transformers.utils.logging.disable_progress_bar()  # saving a small model is no news
     stopped = "the same command goes on from there"
-    return command_line.carry_out("train.py", lambda: run(*read(arguments)), stopped)
+    return processes.carry_out("train.py", lambda: run(*read(arguments)), stopped)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from engine import UserError
+from engine import UserError, processes
 from engine.folder import writing
 from engine.loading import rust_errors
 
@@ -97,8 +97,9 @@ class Progress:
         """
         self.step += 1
         self.tokens += tokens
-        self.finite &= norm.isfinite()
+        self.finite &= processes.whole(norm).isfinite()
         due = self.place and time.monotonic() - self.saved >= self.place.every
+        due = processes.from_first(due)
         if due or self.step % LOOK == 0:
             self.check()
         if due:
@@ -116,33 +117,42 @@ class Progress:
         if generator:
             tensors["random.device"] = generator.get_rng_state()
         for name, weight in self.model.named_parameters():
-            tensors[f"model.{name}"] = weight.detach().contiguous()
+            tensors[f"model.{name}"] = processes.to_keep(weight.detach()).contiguous()
         for index, values in self.optimizer.state_dict()["state"].items():
             for name, value in values.items():
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).contiguous()
+                tensor = processes.to_keep(torch.as_tensor(value))
+                tensors[f"optimizer.{index}.{name}"] = tensor.contiguous()
         state = {"label": self.label, "step": self.step, "tokens": self.tokens}
         state["report"] = self.report
-        with writing(self.place.path) as part, rust_errors(self.place.path):
-            save_file(tensors, part, metadata={"state": json.dumps(state)})
+        if processes.is_first():
+            with writing(self.place.path) as part, rust_errors(self.place.path):
+                save_file(tensors, part, metadata={"state": json.dumps(state)})
         self.saved = time.monotonic()
 
     @torch.no_grad()
     def _load(self, state: dict[str, Any]) -> None:
-        tensors = load_file(self.place.path)
-        for name, weight in self.model.named_parameters():
-            weight.copy_(tensors.pop(f"model.{name}"))
-        torch.set_rng_state(tensors.pop("random.cpu"))
-        generator = device_generator(self.model)
-        if generator and "random.device" in tensors:
-            generator.set_rng_state(tensors.pop("random.device"))
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         values: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in tensors.items():
-            _, index, key = name.split(".", 2)
-            values.setdefault(int(index), {})[key] = tensor
+        with safetensors.safe_open(self.place.path, "pt") as file:
+            for name, weight in self.model.named_parameters():
+                weight.copy_(processes.placed(file.get_tensor(f"model.{name}"), weight))
+            if processes.is_first():  # else dropout would be the same on all
+                self._set_random(file)
+            for name in file.keys():  # noqa: SIM118, it is no mapping
+                if name.startswith("optimizer."):
+                    _, index, key = name.split(".", 2)
+                    tensor = processes.placed(file.get_tensor(name), weights[int(index)])
+                    values.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})
         self.step = state["step"]
         self.tokens = state["tokens"]
         self.report[:] = state["report"]
+
+    def _set_random(self, file: Any) -> None:
+        torch.set_rng_state(file.get_tensor("random.cpu"))
+        generator = device_generator(self.model)
+        if generator and "random.device" in file.keys():  # noqa: SIM118, it is no mapping
+            generator.set_rng_state(file.get_tensor("random.device"))
 
 
 def device_generator(model: Any) -> Any:

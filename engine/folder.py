@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import UserError
+from engine import UserError, processes
 
 LOCK = "run.lock"
 PART = ".part"
@@ -37,7 +37,12 @@ def part_of(path: Path) -> Path:
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write records as JSON, one a line; the file appears when it is whole."""
+    """Write records as JSON, one a line; the file appears when it is whole.
+
+    Of several processes the first one writes.
+    """
+    if not processes.is_first():
+        return
     with writing(path) as part, part.open("w", encoding="utf-8") as file:
         for record in records:
             file.write(json.dumps(record) + "\n")
@@ -132,6 +137,10 @@ class Claim:
                 return content
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process may know of it: everything but the lock."""
+        return {**vars(self), "handle": -1}
+
     def start_clock(self) -> None:
         """Count the seconds of this sitting from now on."""
         self.began = time.perf_counter()
@@ -143,6 +152,8 @@ class Claim:
 
     def note(self) -> None:
         """Leave the seconds so far; a sitting that is killed counts up to here."""
+        if self.handle < 0:  # the first process has it
+            return
         content = json.dumps({"process": os.getpid(), "seconds": round(self.seconds(), 1)})
         with naming(self.folder / LOCK):
             os.pwrite(self.handle, f"{content:<80}\n".encode(), 0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine import UserError, checkpoint, folder, sources
+from engine import UserError, checkpoint, folder, processes, sources
 from engine.folder import LOCK, PART, Claim, read_lines, write_lines
 
 RECORD = "run.json"
@@ -86,8 +86,9 @@ class Kept:
 
     def trained(self, iteration_folder: Path) -> None:
         """Say that an iteration's model stands in its folder."""
-        list_model(iteration_folder)
-        (self.out / checkpoint.NAME).unlink(missing_ok=True)
+        if processes.is_first():
+            list_model(iteration_folder)
+            (self.out / checkpoint.NAME).unlink(missing_ok=True)
 
     def newest_model(self) -> Path | None:
         """Return the folder of the newest model; raises `UserError` if it was taken away."""
@@ -143,8 +144,13 @@ def claimed(
 
     `differing` names the flags in which a configuration differs from that of the command.  Nothing
     is changed before it is sure that this run may work there.  Raises `UserError` if it may not;
-    then, and when the command turns out to make no sense, everything is as before.
+    then, and when the command turns out to make no sense, everything is as before.  Of several
+    processes the first one takes it and tells the others what is there.
     """
+    if not processes.is_first():
+        with checkpoint.saved_in(out, every):
+            yield processes.from_first(None)
+        return
     check_usable(out)
     claim = Claim(out)
     kept = Kept(out, claim, digests, command)
@@ -156,7 +162,7 @@ def claimed(
         if not kept.new:
             look_around(kept, differing)
         with folder.at_work(claim), checkpoint.saved_in(out, every):
-            yield kept
+            yield processes.from_first(kept)
     finally:
         if kept.new and not kept.set_up:  # whatever stopped it, it had not begun
             remove(out)

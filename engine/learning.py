@@ -15,7 +15,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import LlamaForCausalLM
 
-from engine import UserError
+from engine import UserError, processes
 
 PIECE = 2**24  # logits that stand in memory at a time: 64 MiB, and as much again for gradients
 
@@ -46,13 +46,14 @@ def learned_loss(model: Any, loss: Loss, ids: torch.Tensor, labels: torch.Tensor
 
     `loss` takes logits and labels as `learned_logits` returns them, and is a sum over tokens.
     Where all logits are few, one piece holds them.  Else they are made once to know the loss, and
-    once more for the gradients of it.
+    once more for the gradients of it.  Several processes, which have to compute each layer equally
+    often, make them in one piece.
     """
     targets = labels[:, 1:]
     learned = targets != -100
     head = model.get_output_embeddings()
     size = max(1, PIECE // len(head.weight))
-    if int(learned.sum()) <= size:
+    if processes.count() > 1 or int(learned.sum()) <= size:
         return loss(*learned_logits(model, ids, labels))
 
     def loss_of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from engine import UserError, exactness
+from engine import UserError, exactness, processes
 from engine.folder import naming, part_of, sync
 
 REMEDY = "name one that holds a saved model"
@@ -191,8 +191,11 @@ WEIGHTS = re.compile(r"\.(safetensors|bin)(\.index\.json)?$")
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a checkpoint beside its place and move it there once it is whole.
 
-    It takes the place of one that stands there already; what else somebody put there stays.
+    It takes the place of one that stands there already; what else somebody put there stays.  Of
+    several processes the first one writes.
     """
+    if not processes.is_first():
+        return
     part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     with naming(folder), rust_errors(folder):
@@ -244,7 +247,7 @@ def pick_device(name: str) -> str:
     Raises `UserError` for a device that this machine does not have.
     """
     available = ["cpu"]
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and processes.count() == 1:
         available.insert(0, "mps")
     if torch.cuda.is_available():
         available.insert(0, "cuda")

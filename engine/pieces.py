@@ -14,12 +14,13 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from engine import processes
 from engine.folder import naming, part_of, spend, sync
 
 STATE = "random"  # the field of a generator's state, behind the results that it has led to
@@ -131,8 +132,11 @@ def kept_in(path: Path, lasting: bool = True) -> Iterator[None]:
     """While this lasts, the results of `in_pieces` are kept in a file, or read from it.
 
     A file that is not `lasting` is there only until the stage is over, which is when this ends: by
-    then its outcome must stand in other files.
+    then its outcome must stand in other files.  Of several processes the first keeps them.
     """
+    if not processes.is_first():
+        yield
+        return
     kept = StageFile(path)
     _open.append(kept)
     try:
@@ -157,15 +161,39 @@ def in_pieces(
 
     `write` turns a result into what JSON can hold, and `read` back.  With a label, a bar is shown.
     If `make` draws from one generator all along, that is `rng`, and results are JSON objects.
+    Several processes make `size` each at a time; what one generator draws, the first makes alone.
     """
+    if rng and not processes.is_first():
+        results, state = processes.from_first(None)
+        rng.setstate(state)
+        return results
+    several = processes.count() > 1 and not rng
+    if several:
+        size *= processes.count()
     kept = _open[-1] if _open else None
-    results = [read(record) for record in kept.take(len(items), size, rng)] if kept else []
+    records = kept.take(len(items), size, rng) if kept else []
+    if several:
+        records = processes.from_first(records)
+    results = [read(record) for record in records]
     pieces = range(len(results), len(items), size)
     for first in tqdm(pieces, desc=label, leave=False, disable=None if label else True):
-        made = make(items[first : first + size])
-        results += made
+        some = items[first : first + size]
+        if several:
+            records = processes.shared_out(make, some, write)
+            results += map(read, records)
+        else:
+            made = make(some)
+            results += made
+            records = [write(result) for result in made] if kept else []
         if kept:
-            kept.add([write(result) for result in made], rng)
+            kept.add(records, rng)
     if kept:
         kept.flush(rng)
+    if rng:
+        processes.from_first((results, rng.getstate()))
     return results
+
+
+def by_one(items: Iterable[Any]) -> Iterable[Any]:
+    """Return what one process makes in a row, the first: elsewhere it is nothing."""
+    return items if processes.is_first() else ()
