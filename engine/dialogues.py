@@ -263,7 +263,6 @@ class Dialogues:
             begin = end - widths[run[-1]]
             part = copy.copy(self)
             part.cache = cache_of([layer.part(rows, begin) for layer in self.cache.layers])
-            part.keys = self.keys[rows]
             part.length = self.length[rows]
             part.mask = torch.nn.functional.pad(self.mask[rows], (0, begin - start))
             parts.append(part)

@@ -232,16 +232,20 @@ def test_rows_read_in_several_passes_are_those_read_in_one(name, small_passes, m
         monkeypatch.setattr(dialogues, "WASTE", 0)
 
 
+@torch.inference_mode()
 def test_rows_that_come_in_rising_order_are_read_where_they_stand(small_passes):
     running = tiny_actor().start([[5, 6, 7]] * 4)
     rooms = [states.data_ptr() for layer in running.cache.layers for states in layer.room]
+    for layer in running.cache.layers:
+        for states in layer.room:
+            states[:, :, 3:] = torch.nan  # as memory may be that was never written to
     small_passes.clear()
     running.feed([[5], [6], [7, 8, 9], [7, 8, 9, 5]])
     assert small_passes == [(2, 1), (1, 3), (1, 4)]
     assert rooms == [states.data_ptr() for layer in running.cache.layers for states in layer.room]
     assert running.mask.tolist() == [[1] * 3 + [0] * (4 - new) + [1] * new for new in (1, 1, 3, 4)]
     for layer in running.cache.layers:
-        assert not layer.keys[:2, :, 3:6].any(), "what is left of other tokens may be no number"
+        assert layer.keys.isfinite().all(), "padding that is no number spoils its row"
 
 
 def test_rows_in_any_order_are_read_in_forks(small_passes):
