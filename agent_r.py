@@ -428,19 +428,18 @@ class Lockstep:
         worlds = [episode.world for episode in self.live]
         together(Episode.act, worlds, self.live, replies)
         lengths = self.dialogues.lengths()
+        turns = [self.actor.format.turn(episode.observation) for episode in self.live]
         staying = []
-        turns = []
         for index, episode in enumerate(self.live):
-            turn = self.actor.format.turn(episode.observation)
-            if not self.actor.has_room(lengths[index] + len(turn)):
+            if not self.actor.has_room(lengths[index] + len(turns[index])):
                 episode.done = True
             if not episode.done:
                 staying.append(index)
-                turns.append(turn)
+        staying.sort(key=lambda index: len(turns[index]))  # like beside like
         self.keep(staying)
         if staying:
             self.dialogues.select(staying)
-            self.dialogues.feed(turns)
+            self.dialogues.feed([turns[index] for index in staying])
 
     def keep(self, indexes: Sequence[int]) -> None:
         """Keep these of the live episodes; the caller selects the rows of their dialogues."""

@@ -73,9 +73,13 @@ def repeated(ours, reference, repeats, clock=time.process_time):
 # --- actors that have learned for a while how to speak at all
 
 
+# The warm-up of the actors whose searches were frozen: another one says more, or less.
+FROZEN = {"batch_size": 1024, "micro_batch": 1024, "warmup_lr": 1.5e-3}
+
+
 def warmed_up(env, *, steps):
-    """Return an actor after half of the preset's warm-up, and the sources that it learned from."""
-    config = train.Config(**train.TINY | train.PRESETS.get(env, {}) | {"env": env})
+    """Return an actor after half of a preset's warm-up, and the sources that it learned from."""
+    config = train.Config(**train.TINY | train.PRESETS.get(env, {}) | FROZEN | {"env": env})
     worlds = {env: make_world(env)}
     actor = train.make_tiny_actor(config, worlds, "cpu")
     general = train.general_data(config, actor, worlds)
