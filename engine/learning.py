@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import LlamaForCausalLM
 
-from engine import UserError, processes
+from engine import UserError, llama, processes
 
 PIECE = 2**24  # logits that stand in memory at a time: 64 MiB, and as much again for gradients
 
@@ -31,13 +30,16 @@ def learned_logits(
     ids, labels: [rows, length], padded on the right, where no token before the padding sees it: a
     causal model needs no mask.  The head, the widest layer of a language model, is computed only at
     the positions that predict a learned token; the hook narrows what goes into it, so that whatever
-    a model does behind its head stays its own.
+    a model does behind its head stays its own.  A plain Llama has its forward pass written out.
     """
     targets = labels[:, 1:]
     learned = targets != -100
     head = model.get_output_embeddings()
-    with _fed(head, lambda hidden: hidden[:, :-1][learned]), _last_layer_where(model, learned):
-        logits = model(input_ids=ids, use_cache=False).logits
+    if llama.is_plain(model):
+        logits = head(llama.hidden_where(model, ids[:, :-1], learned))
+    else:
+        with _fed(head, lambda hidden: hidden[:, :-1][learned]):
+            logits = model(input_ids=ids, use_cache=False).logits
     return _as_row(logits, targets[learned])
 
 
@@ -62,18 +64,26 @@ def learned_loss(model: Any, loss: Loss, ids: torch.Tensor, labels: torch.Tensor
             logits = model(input_ids=ids[:1, :1], use_cache=False).logits
         return loss(*_as_row(logits, targets))
 
+    hidden = _hidden_where(model, ids, learned)
+    losses = []
+    for piece in zip(hidden.split(size), targets[learned].split(size), strict=True):
+        losses.append(checkpoint(loss_of, *piece, use_reentrant=False))
+    return torch.stack(losses).sum()
+
+
+def _hidden_where(model: Any, ids: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
+    """Return what goes into the head to predict the learned tokens, [learned, width]."""
+    if llama.is_plain(model):
+        return llama.hidden_where(model, ids[:, :-1], learned)
     seen = []
 
     def keep(hidden: torch.Tensor) -> torch.Tensor:
         seen.append(hidden[:, :-1][learned])
         return hidden[:1, :1]
 
-    with _fed(head, keep), _last_layer_where(model, learned):
+    with _fed(model.get_output_embeddings(), keep):
         model(input_ids=ids, use_cache=False)
-    losses = []
-    for piece in zip(seen[0].split(size), targets[learned].split(size), strict=True):
-        losses.append(checkpoint(loss_of, *piece, use_reentrant=False))
-    return torch.stack(losses).sum()
+    return seen[0]
 
 
 @contextmanager
@@ -82,32 +92,6 @@ def _fed(module: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterato
     hook = module.register_forward_pre_hook(lambda _, given: change(given[0]))
     try:
         yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def _last_layer_where(model: Any, learned: torch.Tensor) -> Iterator[None]:
-    """While this lasts, a Llama's last feed-forward network works where something is learned alone.
-
-    Elsewhere nothing reads what it adds, which is zeros then.  It is a third of the work of a model
-    of two layers that learns a fifth of its tokens.  Layers that are computed twice are left as
-    they are, since the second time comes when this is over.
-    """
-    if not isinstance(model, LlamaForCausalLM) or model.is_activation_checkpointing:
-        yield
-        return
-    places = torch.nn.functional.pad(learned, (0, 1))  # position t - 1 predicts token t
-
-    def spread(_: Any, __: Any, added: torch.Tensor) -> torch.Tensor:
-        everywhere = added.new_zeros(*places.shape, added.shape[-1])
-        return everywhere.index_put((places,), added)
-
-    network = model.model.layers[-1].mlp
-    hook = network.register_forward_hook(spread)
-    try:
-        with _fed(network, lambda hidden: hidden[places]):
-            yield
     finally:
         hook.remove()
 

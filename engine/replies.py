@@ -6,6 +6,7 @@ of that is `go hall`.  Inside an action nothing is changed but blanks.
 
 from __future__ import annotations
 
+import functools
 import re
 
 # --- actions
@@ -19,6 +20,7 @@ FENCE = re.compile(r"\s*(```|~~~)\w*\s*")  # a line that opens a block of code, 
 DRESS = ("*", "`", "_", '"', "'", "\u201c\u201d", "\u2018\u2019", "\u00ab\u00bb")
 
 
+@functools.lru_cache(4096)  # agents of a small world say the same again and again
 def parse_action(reply: str) -> str:
     """Return the action of a reply; empty if it has none, or several."""
     actions = actions_of(reply)

@@ -418,12 +418,21 @@ def training():
     training_vs_trl(rng)
 
 
-def training_vs_trl(rng, size=1024, steps=100):
-    """The same with the batches of `train.py --tiny`, against TRL's SFTTrainer if it is here."""
+def training_vs_trl(rng):
+    """The same in batches as large as `train.py --tiny` has, and half as large, against TRL.
+
+    TRL's SFTTrainer, if it is here; each way takes a batch in one piece.
+    """
     if not against_trl.is_here():
         line = {"what": "training_vs_trl", "skipped": against_trl.MISSING}
         print(json.dumps(line), flush=True)
         return
+    for size, steps in ((1024, 100), (2048, 50)):
+        measure_trl(rng, size, steps)
+
+
+def measure_trl(rng, size, steps):
+    """`training_vs_trl`: tokens a second in batches of about `size` tokens."""
     actor, general = lab_actor()
     rates = ([], [])
     for _ in range(3):

@@ -34,8 +34,8 @@ def test_what_is_made_orthogonal_keeps_its_directions_and_has_singular_values_ab
     on_diagonal = found.diagonal(dim1=1, dim2=2)
     assert (found - torch.diag_embed(on_diagonal)).abs().max() < 1e-3, "no direction is mixed in"
     of_use = values / values.norm(dim=1, keepdim=True) > 0.01
-    assert on_diagonal[of_use].min() > 0.6
-    assert on_diagonal[of_use].max() < 1.3
+    assert on_diagonal[of_use].min() > 0.7
+    assert on_diagonal.max() < 1.3
 
 
 def test_muon_steps_along_the_orthogonal_gradient_and_adamw_does_the_rest():

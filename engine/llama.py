@@ -1,0 +1,146 @@
+"""A Llama's forward pass written out, for training: the same numbers with less work.
+
+transformers computes every layer at every token.  What is learned is a fraction of them, and the
+last layer has to answer there alone; elsewhere it is asked for keys and values and nothing more.
+And a step of a small model is many small operations, so the two that consist of many, the norm and
+the rotary embedding, have their gradients written by hand here.
+
+Read in order: `hidden_where`, `pass_layer`, `attend`, and the two operations, `Normal` and
+`Turned`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import LlamaForCausalLM
+
+
+def is_plain(model: Any) -> bool:
+    """Return whether `hidden_where` knows all that a model does on the way to its head.
+
+    A class derived from Llama, such as one that is spread over processes, may do more.
+    """
+    if type(model) is not LlamaForCausalLM or model.is_activation_checkpointing:
+        return False
+    return not model.config.attention_dropout
+
+
+def hidden_where(model: LlamaForCausalLM, ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return what the head reads at the wanted places, row after row, [wanted, width].
+
+    ids, wanted: [rows, length], the rows padded on the right, where no token before the padding
+    sees it.
+    """
+    base = model.model
+    hidden = base.embed_tokens(ids)
+    positions = torch.arange(ids.shape[1], device=ids.device)[None]
+    turns = base.rotary_emb(hidden, positions)
+    *layers, last = base.layers
+    for layer in layers:
+        hidden = pass_layer(layer, hidden, turns)
+    most = int(wanted.sum(1).max())  # of a row; in a row with fewer, other places fill up
+    places = wanted.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    hidden = pass_layer(last, hidden, turns, places)
+    return Normal.of(base.norm, hidden[wanted.gather(1, places)])
+
+
+Turns = tuple[torch.Tensor, torch.Tensor]  # cosines and sines of positions, [1, length, size]
+
+
+def pass_layer(
+    layer: Any, hidden: torch.Tensor, turns: Turns, places: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the hidden state behind a layer, [rows, length, width], or only at some places.
+
+    places: [rows, count], of each row the positions that are asked for; None for all.
+    """
+    attention = layer.self_attn
+    normal = Normal.of(layer.input_layernorm, hidden)
+    key = turned(in_heads(attention.k_proj(normal), attention), turns)
+    value = in_heads(attention.v_proj(normal), attention)
+    mask = None
+    if places is not None:
+        rows = torch.arange(len(places), device=places.device)[:, None]
+        hidden, normal = hidden[rows, places], normal[rows, places]
+        turns = (turns[0][0, places], turns[1][0, places])
+        keys = torch.arange(key.shape[2], device=places.device)
+        mask = (keys <= places[:, :, None])[:, None]
+    query = turned(in_heads(attention.q_proj(normal), attention), turns)
+    seen = scaled_dot_product_attention(
+        query, key, value, mask, is_causal=mask is None, scale=attention.scaling, enable_gqa=True
+    )
+    hidden = hidden + attention.o_proj(seen.transpose(1, 2).flatten(2))
+    return hidden + layer.mlp(Normal.of(layer.post_attention_layernorm, hidden))
+
+
+def in_heads(projected: torch.Tensor, attention: Any) -> torch.Tensor:
+    """Return [rows, length, heads * size] as [rows, heads, length, size]."""
+    return projected.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)
+
+
+def turned(vectors: torch.Tensor, turns: Turns) -> torch.Tensor:
+    """Return queries or keys, [rows, heads, length, size], turned by their positions."""
+    cosines, sines = (each[:, None] for each in turns)
+    return Turned.apply(vectors, cosines, sines)
+
+
+class Turned(torch.autograd.Function):
+    """The rotary embedding: number i of a head and number i + size / 2 are turned as a pair."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the vectors, turned."""
+        ctx.save_for_backward(cosines, sines)
+        return turn(vectors, cosines, sines)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Return the gradient, turned back."""
+        cosines, sines = ctx.saved_tensors
+        return turn(gradient, cosines, -sines), None, None
+
+
+def turn(vectors: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """Return pairs of numbers turned by angles; those of both halves of a head are the same."""
+    half = vectors.shape[-1] // 2
+    made = vectors * cosines
+    made[..., :half].addcmul_(vectors[..., half:], sines[..., :half], value=-1)
+    made[..., half:].addcmul_(vectors[..., :half], sines[..., half:])
+    return made
+
+
+class Normal(torch.autograd.Function):
+    """The norm: vectors, [..., width], with a root mean square of one, times a weight."""
+
+    @classmethod
+    def of(cls, module: Any, vectors: torch.Tensor) -> torch.Tensor:
+        """Return what a norm of a Llama makes of vectors."""
+        return cls.apply(vectors, module.weight, module.variance_epsilon)
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: torch.Tensor, weight: torch.Tensor, epsilon: float
+    ) -> torch.Tensor:
+        """Return the vectors, normal and weighted."""
+        square = vectors.pow(2).mean(-1, keepdim=True)
+        shrink = torch.rsqrt(square + epsilon)
+        normal = vectors * shrink
+        ctx.save_for_backward(normal, shrink, weight)
+        return normal * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Return the gradients of the vectors and of the weight.
+
+        That of a vector is what leaves its length as it is, since length is taken out again.
+        """
+        normal, shrink, weight = ctx.saved_tensors
+        of_weight = (gradient * normal).flatten(0, -2).sum(0)
+        of_normal = gradient * weight
+        along = (of_normal * normal).mean(-1, keepdim=True)
+        return torch.addcmul(of_normal, normal, along, value=-1) * shrink, of_weight, None
