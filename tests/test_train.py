@@ -1426,7 +1426,7 @@ def test_bc_searches_nothing_and_trains_on_the_warm_up_data_for_as_long(small, t
     assert cloned.weights(0) == small.weights(0)
     assert cloned.bytes("trees.jsonl", "data.jsonl") == [b"", b""]
     assert cloned.weights(1) not in (small.weights(0), small.weights(1))
-    as_long = pytest.approx(small.rows[1]["trained_tokens"], rel=0.1)
+    as_long = pytest.approx(small.rows[1]["trained_tokens"], rel=0.2)  # five batches
     assert cloned.rows[1]["trained_tokens"] == as_long
     assert cloned.rows[1]["revision_length"] is None
 
