@@ -428,18 +428,19 @@ class Lockstep:
         worlds = [episode.world for episode in self.live]
         together(Episode.act, worlds, self.live, replies)
         lengths = self.dialogues.lengths()
-        turns = [self.actor.format.turn(episode.observation) for episode in self.live]
         staying = []
+        turns = []
         for index, episode in enumerate(self.live):
-            if not self.actor.has_room(lengths[index] + len(turns[index])):
+            turn = self.actor.format.turn(episode.observation)
+            if not self.actor.has_room(lengths[index] + len(turn)):
                 episode.done = True
             if not episode.done:
                 staying.append(index)
-        staying.sort(key=lambda index: len(turns[index]))  # like beside like
+                turns.append(turn)
         self.keep(staying)
         if staying:
             self.dialogues.select(staying)
-            self.dialogues.feed([turns[index] for index in staying])
+            self.dialogues.feed(turns)
 
     def keep(self, indexes: Sequence[int]) -> None:
         """Keep these of the live episodes; the caller selects the rows of their dialogues."""

@@ -34,11 +34,6 @@ class Sampling:
 
 
 GREEDY = Sampling()
-# Tokens that a pass on a CPU reads at most, padding included: what is computed of them on the way
-# then stays in the processor's own memory, and a token costs two thirds of what it costs in larger
-# passes.
-PASS = 3072
-WASTE = 128  # tokens of padding for which a pass of its own is worth its while
 SHARED = 16  # tokens that a batch of conversations must begin with in common to read them once
 
 
@@ -67,27 +62,12 @@ class RoomyLayer(DynamicLayer):
         if not start:
             self.lazy_initialization(key_states, value_states)
             self.room = [states[:, :, :0] for states in both]
-        self.make_room(end)
-        for room, states in zip(self.room, both, strict=True):
-            room[:, :, start:end] = states
-        self.use(end)
+        for index, states in enumerate(both):
+            if end > self.room[index].shape[2]:
+                self.room[index] = larger(self.room[index][:, :, :start], spacious(end))
+            self.room[index][:, :, start:end] = states
+        self._use(end)
         return self.keys, self.values
-
-    def make_room(self, length: int) -> None:
-        """See to it that so many columns have room."""
-        start = self.get_seq_length()
-        for index, room in enumerate(self.room):
-            if length > room.shape[2]:
-                self.room[index] = larger(room[:, :, :start], spacious(length))
-
-    def part(self, rows: slice, length: int) -> RoomyLayer:
-        """Return a layer of some rows in the same room, with padding up to `length` columns."""
-        part = copy.copy(self)
-        part.room = [room[rows] for room in self.room]
-        for room in part.room:
-            room[:, :, self.get_seq_length() : length] = 0
-        part.use(length)
-        return part
 
     def take(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
         """Keep of row `rows[i]` what stands in `columns[i]`, in that order, with room behind it.
@@ -105,9 +85,9 @@ class RoomyLayer(DynamicLayer):
             states = room.flatten(0, 2).index_select(0, index.flatten())
             narrowed.append(states.view(*index.shape, width))
         self.room = narrowed
-        self.use(length)
+        self._use(length)
 
-    def use(self, length: int) -> None:
+    def _use(self, length: int) -> None:
         """Count so many columns of the room as the layer's own."""
         self.keys, self.values = (states[:, :, :length] for states in self.room)
 
@@ -129,9 +109,8 @@ class Dialogues:
     """A batch of running conversations; what is fed and said is appended to one cache.
 
     New tokens are padded on the left to the longest of the batch and the padding is masked out, so
-    that rows of different lengths share one cache; positions count real tokens alone.  On a CPU
-    most of that padding is never computed: rows that get about equally many tokens are read in a
-    pass of their own.  Every row has a key, on which what is drawn in it depends.
+    that rows of different lengths share one cache; positions count real tokens alone.  Every row
+    has a key, on which what is drawn in it depends.
     """
 
     def __init__(
@@ -156,7 +135,7 @@ class Dialogues:
 
     def _begin(self, rows: int) -> None:
         device = self.speaker.model.device
-        self.cache = cache_of([])
+        self.cache = Cache(layer_class_to_replicate=RoomyLayer)
         self.mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
         self.length = torch.zeros(rows, dtype=torch.long, device=device)  # tokens of each row
         # A tensor, so that the head is shown a copy.  Shown a part of something larger, torch would
@@ -174,26 +153,7 @@ class Dialogues:
 
     @torch.inference_mode()
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
-        """Append token ids, one or more, to each row; keep the logits of the last token.
-
-        On a CPU rows that get about equally many share a pass.  Rows that come in rising order of
-        their widths are read where they stand, others in forks.
-        """
-        widths = [len(row) for row in rows]
-        places = sorted(range(len(rows)), key=widths.__getitem__)
-        passes = shared_passes([widths[place] for place in places])
-        if len(passes) == 1 or self.mask.device.type != "cpu":
-            self._read(rows)
-            return
-        runs = [[places[number] for number in numbers] for numbers in passes]
-        here = places == list(range(len(rows))) and bool(self.cache.layers)
-        parts = self._parts(runs, widths) if here else [self.fork(run) for run in runs]
-        for part, run in zip(parts, runs, strict=True):
-            part._read([rows[place] for place in run])
-        self._put_together(parts, places, here=here)
-
-    def _read(self, rows: Sequence[Sequence[int]]) -> None:
-        """Append token ids to each row in one pass."""
+        """Append token ids, one or more, to each row; keep the logits of the last token."""
         width = max(len(row) for row in rows)
         padded = []
         gaps = []
@@ -243,54 +203,9 @@ class Dialogues:
         What it says is drawn by the same keys.
         """
         part = copy.copy(self)
-        part.cache = cache_of([copy.copy(layer) for layer in self.cache.layers])
+        part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
         part._take(rows)
         return part
-
-    def _parts(self, runs: Sequence[Sequence[int]], widths: Sequence[int]) -> list[Dialogues]:
-        """Return the rows of each run as conversations that stand where they stand here.
-
-        `widths` tells how much each row is to read.  A run that reads less than others gets padding
-        before, so that all end in the same column.
-        """
-        start = self.mask.shape[1]
-        end = start + max(widths)
-        for layer in self.cache.layers:
-            layer.make_room(end)
-        parts = []
-        for run in runs:
-            rows = slice(run[0], run[-1] + 1)
-            begin = end - widths[run[-1]]
-            part = copy.copy(self)
-            part.cache = cache_of([layer.part(rows, begin) for layer in self.cache.layers])
-            part.length = self.length[rows]
-            part.mask = torch.nn.functional.pad(self.mask[rows], (0, begin - start))
-            parts.append(part)
-        return parts
-
-    def _put_together(
-        self, parts: Sequence[Dialogues], places: Sequence[int], *, here: bool
-    ) -> None:
-        """Go on from where the parts are, whose rows, one after another, have these places.
-
-        Where the parts stand `here`, in the room of this cache, nothing is copied.
-        """
-        longest = max(part.mask.shape[1] for part in parts)
-        rows = torch.tensor(places, device=self.mask.device)
-        masks = []
-        for part in parts:
-            gap = longest - part.mask.shape[1]
-            masks.append(torch.nn.functional.pad(part.mask, (gap, 0)))
-        back = rows.argsort()
-        self.mask = torch.cat(masks)[back]
-        self.length = torch.cat([part.length for part in parts])[back]
-        self.logits = torch.cat([part.logits for part in parts])[back]
-        if here:
-            for layer in self.cache.layers:
-                layer.use(longest)
-        else:
-            layers = zip(*(part.cache.layers for part in parts), strict=True)
-            self.cache = cache_of([put_together(those, rows) for those in layers])
 
     def _forward(self, ids: torch.Tensor, new: torch.Tensor) -> None:
         """Read ids where `new` is 1, both [rows, width]; set the logits, [rows, vocabulary]."""
@@ -372,8 +287,6 @@ class Dialogues:
         self.keys = torch.where(copies > 0, own, self.keys[rows])
         self.mask = self.mask[rows]
         self.length = self.length[rows]
-        if not self.mask.shape[1]:  # nothing was read yet
-            return
         self.logits = self.logits[rows]
         # The tokens of each row in their order, behind no more padding than there must be.
         longest = max(self.lengths())
@@ -381,49 +294,6 @@ class Dialogues:
         self.mask = self.mask.gather(1, columns)
         for layer in self.cache.layers:
             layer.take(rows, columns)
-
-
-def cache_of(layers: Sequence[RoomyLayer]) -> Cache:
-    """Return a cache of these layers; of none if the first tokens are still to come."""
-    if layers:
-        return Cache(layers=layers)
-    return Cache(layer_class_to_replicate=RoomyLayer)
-
-
-def put_together(layers: Sequence[RoomyLayer], places: torch.Tensor) -> RoomyLayer:
-    """Return one layer for the rows of all, which then stand at these places of it.
-
-    All rows end in the same column; before those of shorter layers is padding.
-    """
-    longest = max(layer.get_seq_length() for layer in layers)
-    whole = copy.copy(layers[0])
-    whole.room = []
-    for states in zip(*((layer.keys, layer.values) for layer in layers), strict=True):
-        _, heads, _, width = states[0].shape
-        room = states[0].new_zeros(len(places), heads, spacious(longest), width)
-        of_parts = places.split([len(part) for part in states])
-        for part, rows in zip(states, of_parts, strict=True):
-            room[rows, :, longest - part.shape[2] : longest] = part
-        whole.room.append(room)
-    whole.use(longest)
-    return whole
-
-
-def shared_passes(widths: Sequence[int]) -> list[list[int]]:
-    """Return which rows share a pass where each gets so many tokens, in rising order.
-
-    A pass of several rows has at most `PASS` tokens, padding included, and `WASTE` of padding.
-    """
-    passes: list[list[int]] = [[]]
-    tokens = 0  # of the newest pass
-    for row, width in enumerate(widths):
-        size = width * (len(passes[-1]) + 1)
-        if passes[-1] and (size > PASS or size - tokens - width > WASTE):
-            passes.append([])
-            tokens = 0
-        passes[-1].append(row)
-        tokens += width
-    return passes
 
 
 def common_beginning(contexts: Sequence[Sequence[int]]) -> Sequence[int]:

@@ -13,8 +13,9 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
+from transformers.cache_utils import Cache
 
-from engine.dialogues import Dialogues, cache_of
+from engine.dialogues import Dialogues, RoomyLayer
 
 BEGINNING = -1  # stands for the column before the first
 
@@ -25,7 +26,7 @@ class Memory:
     def __init__(self, start: Callable[..., Dialogues]) -> None:
         self._start = start
         self._columns: dict[tuple[int, int], int] = {}  # by the column before, and the token
-        self._cache = cache_of([])  # of one row
+        self._cache = Cache(layer_class_to_replicate=RoomyLayer)  # of one row
         self._pattern: Dialogues | None = None  # of those to come, without their cache
 
     @torch.inference_mode()
@@ -69,7 +70,7 @@ class Memory:
         places = torch.arange(longest, device=device)
         dialogues.mask = (places >= torch.tensor(gaps, device=device)[:, None]).long()
         dialogues.length = dialogues.mask.sum(1)
-        dialogues.cache = cache_of([copy.copy(layer) for layer in self._cache.layers])
+        dialogues.cache = Cache(layers=[copy.copy(layer) for layer in self._cache.layers])
         for layer in dialogues.cache.layers:
             layer.take(columns.new_zeros(len(known)), columns)
         return dialogues

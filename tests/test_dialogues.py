@@ -10,8 +10,7 @@ from families import FAMILIES, family
 from transformers.cache_utils import DynamicLayer
 
 from agent_r import Episode, Start, play
-from engine import dialogues
-from engine.dialogues import GREEDY, PASS, WASTE, Dialogues, RoomyLayer, Sampling, shared_passes
+from engine.dialogues import GREEDY, RoomyLayer, Sampling
 from envs import Lab
 
 HEARD = ["kitchen: lamp, no cup.", "ok.", "no such door. you do not hold that.", "taken."]
@@ -165,108 +164,6 @@ def test_the_head_is_shown_the_last_tokens_alone_and_no_part_of_something_larger
     for hidden in shown:
         assert hidden.shape[:2] == (2, 1)
         assert hidden.is_contiguous()
-
-
-# --- rows that read about equally much share a pass
-
-
-def test_passes_hold_each_row_once_and_little_padding():
-    rng = random.Random(2)
-    for _ in range(100):
-        widths = sorted(rng.choices(range(1, rng.choice([3, 40, 5000])), k=rng.randint(1, 300)))
-        passes = shared_passes(widths)
-        assert [row for each in passes for row in each] == list(range(len(widths)))
-        sizes = [len(each) * widths[each[-1]] for each in passes]
-        for each, size in zip(passes, sizes, strict=True):
-            waste = size - sum(widths[row] for row in each)
-            assert len(each) == 1 or (size <= PASS and waste <= WASTE)
-        for each, after in itertools.pairwise(passes):  # the next row had no place in it
-            size = (len(each) + 1) * widths[after[0]]
-            assert size > PASS or size - sum(widths[row] for row in [*each, after[0]]) > WASTE
-
-
-@pytest.fixture
-def small_passes(monkeypatch):
-    """Passes of six tokens; returns the sizes of those that were made, [rows, width]."""
-    monkeypatch.setattr(dialogues, "PASS", 6)
-    monkeypatch.setattr(dialogues, "WASTE", 0)
-    sizes = []
-    forward = Dialogues._forward
-
-    def watch(self, ids, new):
-        sizes.append(tuple(ids.shape))
-        forward(self, ids, new)
-
-    monkeypatch.setattr(Dialogues, "_forward", watch)
-    return sizes
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_rows_read_in_several_passes_are_those_read_in_one(name, small_passes, monkeypatch):
-    rng = random.Random(7)
-    actor = family(name)
-
-    def some(count):
-        return [rng.choices(range(5, 40), k=rng.randint(1, 9)) for _ in range(count)]
-
-    contexts = some(5)
-    ours = actor.start(contexts, keys=[3, 1, 4, 1, 5])
-    histories = [list(context) for context in contexts]
-    for step, rows in enumerate([[4, 1, 0, 2], [0, 1, 2, 3, 1], [2, 0, 4, 1, 3]] * 2):
-        ours.select(rows)
-        histories = [list(histories[row]) for row in rows]
-        turns = some(len(rows))
-        if step % 2:
-            turns.sort(key=len)  # then they are read where they stand
-        ours.feed(turns)
-        for history, turn in zip(histories, turns, strict=True):
-            history += turn
-        assert ours.lengths() == [len(history) for history in histories]
-        monkeypatch.setattr(dialogues, "PASS", 10**6)
-        monkeypatch.setattr(dialogues, "WASTE", 10**6)
-        plain = actor.start(histories, ours.keys.tolist())
-        torch.testing.assert_close(ours.logits, plain.logits, atol=1e-4, rtol=1e-4)
-        said = ours.fork(range(len(rows))).replies(Sampling(0.8, seed=step))
-        assert said == plain.replies(Sampling(0.8, seed=step))
-        monkeypatch.setattr(dialogues, "PASS", 6)
-        monkeypatch.setattr(dialogues, "WASTE", 0)
-
-
-@torch.inference_mode()
-def test_rows_that_come_in_rising_order_are_read_where_they_stand(small_passes):
-    running = tiny_actor().start([[5, 6, 7]] * 4)
-    rooms = [states.data_ptr() for layer in running.cache.layers for states in layer.room]
-    for layer in running.cache.layers:
-        for states in layer.room:
-            states[:, :, 3:] = torch.nan  # as memory may be that was never written to
-    small_passes.clear()
-    running.feed([[5], [6], [7, 8, 9], [7, 8, 9, 5]])
-    assert small_passes == [(2, 1), (1, 3), (1, 4)]
-    assert rooms == [states.data_ptr() for layer in running.cache.layers for states in layer.room]
-    assert running.mask.tolist() == [[1] * 3 + [0] * (4 - new) + [1] * new for new in (1, 1, 3, 4)]
-    for layer in running.cache.layers:
-        assert layer.keys.isfinite().all(), "padding that is no number spoils its row"
-
-
-def test_rows_in_any_order_are_read_in_forks(small_passes):
-    running = tiny_actor().start([[5, 6]] * 3, keys=[7, 8, 9])
-    small_passes.clear()
-    running.feed([[5, 6, 7, 8], [5], [5]])
-    assert small_passes == [(2, 1), (1, 4)]
-    assert running.keys.tolist() == [7, 8, 9]
-    assert running.mask.tolist() == [[1] * 6, [0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]]
-
-
-def test_episodes_played_together_hear_short_answers_first(monkeypatch):
-    heard = []
-    feed = Dialogues.feed
-    monkeypatch.setattr(
-        Dialogues, "feed", lambda self, rows: (heard.append([*map(len, rows)]), feed(self, rows))
-    )
-    play(tiny_actor(), Lab, [Start(task) for task in Lab().tasks("train")[:8]], batch_size=8)
-    turns = heard[1:]  # behind the openings
-    assert all(widths == sorted(widths) for widths in turns)
-    assert any(len(set(widths)) > 1 for widths in turns)
 
 
 # --- sampling
