@@ -403,7 +403,7 @@ def test_an_untrained_model_judges_as_well_and_in_lockstep_as_alone(monkeypatch)
     for trajectory, start in zip(trajectories, starts, strict=True):
         alone += find_first_errors(actor, [trajectory], [start])
     assert find_first_errors(actor, trajectories, starts) == alone
-    assert len(set(alone)) > 2
+    assert len(set(alone)) > 1
 
 
 # --- the splice
