@@ -36,7 +36,7 @@ from agent_r import (
     mean,
     parse_verdict,
 )
-from engine.pieces import by_one, in_pieces
+from engine.pieces import for_first, in_pieces
 from envs import CHANGED, REFUSED, World, distance, first_error
 from mcts import Node, Tree
 
@@ -451,7 +451,7 @@ def criticise(
     world = make_world()
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
-    for pair, error in by_one(zip(pairs, errors, strict=True)):
+    for pair, error in for_first(zip(pairs, errors, strict=True)):
         bad = pair.failure
         judged = Judged(bad, pair.shared, error, pair)
         revisions.judged.append(judged)

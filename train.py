@@ -307,30 +307,32 @@ def fine_tune(
     *,
     steps: int,
     lr: float,
-    optimizer: str = "adamw",
+    algorithm: str = "adamw",
     objective: Callable[..., tuple[torch.Tensor, int]] = imitation,
     label: str = "training",
     report: list[Row] | None = None,
 ) -> int:
     """Fine-tune all weights on the mean of an objective over each batch, with AdamW or Muon.
 
+    `algorithm` is one of `engine.optimizers.NAMES`.  Several processes share each batch out; what
+    one of them reads for nothing, since all must read equally often, has weight 0, all else 1.
     The learning rate rises to `lr` over a twentieth of the steps, then falls linearly to a
     twentieth of it.  Returns the number of tokens processed; `report` gets a line for each step.
     Raises `UserError` if the loss is no longer finite.
     """
-    model = processes.spread(actor, optimizer)
-    stepper = make_optimizer(optimizer, model, lr)
+    model = processes.spread(actor, algorithm)
+    optimizer = make_optimizer(algorithm, model, lr)
     rise = max(1, steps // 20)
 
     def rate(step: int) -> float:
         return min((step + 1) / rise, 1.0, 1.05 - step / steps)
 
-    progress = checkpoint.Progress(model, stepper, label, [] if report is None else report)
+    progress = checkpoint.Progress(model, optimizer, label, [] if report is None else report)
     bar = tqdm(batches, total=steps, desc=label, leave=False, disable=None)
     for step, batch in enumerate(bar):
         if step < progress.step:  # learned before the run was stopped
             continue
-        stepper.param_groups[0]["lr"] = lr * rate(step)
+        optimizer.param_groups[0]["lr"] = lr * rate(step)
         tokens = sum(example.length for example in itertools.chain(*batch))
         count = 0  # of learned tokens, or of pairs
         total = torch.zeros((), device=actor.device)
@@ -345,11 +347,11 @@ def fine_tune(
             if parameter.grad is not None:
                 parameter.grad /= max(1, count)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        stepper.step()
-        stepper.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         if report is not None:
             line = {"step": step + 1, "loss": float(total) / max(1, count), "learned": count}
-            now = {"lr": stepper.param_groups[0]["lr"], "tokens": progress.tokens + tokens}
+            now = {"lr": optimizer.param_groups[0]["lr"], "tokens": progress.tokens + tokens}
             report.append({**line, **now})
         progress.passed(tokens, norm)
     progress.check()
@@ -701,7 +703,7 @@ class Run:
             draw_batches(mix, steps, config.batch_size, config.micro_batch),
             steps=steps,
             lr=config.lr if iteration else config.warmup_lr,
-            optimizer=config.optimizer,
+            algorithm=config.optimizer,
             label=f"training, iteration {iteration}",
             report=self.losses,
         )

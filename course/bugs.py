@@ -96,7 +96,7 @@ BUGS = {
     4: Bug(
         module="train",
         name="fine_tune",
-        old="        stepper.zero_grad(set_to_none=True)\n",
+        old="        optimizer.zero_grad(set_to_none=True)\n",
         new="",
         hint="The data, the labels and the mix are right.  What happens between two steps of the"
         " optimiser?",
@@ -105,14 +105,14 @@ BUGS = {
         otherwise=(
             (
                 (
-                    "        stepper.zero_grad(set_to_none=True)\n",
+                    "        optimizer.zero_grad(set_to_none=True)\n",
                     "        for parameter in model.parameters():\n"
                     "            parameter.grad = None\n",
                 ),
             ),
             (
                 (
-                    "        stepper.zero_grad(set_to_none=True)\n",
+                    "        optimizer.zero_grad(set_to_none=True)\n",
                     "        model.zero_grad()\n",
                 ),
             ),

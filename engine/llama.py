@@ -42,6 +42,7 @@ def hidden_where(model: LlamaForCausalLM, ids: torch.Tensor, wanted: torch.Tenso
     for layer in layers:
         hidden = pass_layer(layer, hidden, turns)
     most = int(wanted.sum(1).max())  # of a row; in a row with fewer, other places fill up
+    # Stable, so that places of a row stay in order, as what they predict is.
     places = wanted.int().argsort(dim=1, descending=True, stable=True)[:, :most]
     hidden = pass_layer(last, hidden, turns, places)
     return Normal.of(base.norm, hidden[wanted.gather(1, places)])

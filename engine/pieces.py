@@ -194,6 +194,9 @@ def in_pieces(
     return results
 
 
-def by_one(items: Iterable[Any]) -> Iterable[Any]:
-    """Return what one process makes in a row, the first: elsewhere it is nothing."""
+def for_first(items: Iterable[Any]) -> Iterable[Any]:
+    """Return items on the first process, and none on the others.
+
+    It is for work that is not shared out; what comes of it, the others hear (`from_first`).
+    """
     return items if processes.is_first() else ()

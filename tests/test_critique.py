@@ -397,13 +397,13 @@ def test_an_untrained_model_judges_as_well_and_in_lockstep_as_alone(monkeypatch)
         return "Bad" if sum(map(ord, reply)) % 3 == 0 else "Good"
 
     monkeypatch.setattr(critique, "parse_verdict", verdict)
-    actor = tiny_actor(4, max_new_tokens=4)
+    actor = tiny_actor(2, max_new_tokens=4)
     trajectories, starts = some_episodes(8)
     alone = []
     for trajectory, start in zip(trajectories, starts, strict=True):
         alone += find_first_errors(actor, [trajectory], [start])
     assert find_first_errors(actor, trajectories, starts) == alone
-    assert len(set(alone)) > 1
+    assert len(set(alone)) > 2
 
 
 # --- the splice

@@ -115,5 +115,5 @@ def test_muon_learns():
         return total.item() / learned
 
     before = loss()
-    fine_tune(actor, iter([batch] * 30), steps=30, lr=1e-2, optimizer="muon")
+    fine_tune(actor, iter([batch] * 30), steps=30, lr=1e-2, algorithm="muon")
     assert loss() < before / 2

@@ -63,7 +63,7 @@ def batches(steps=4, rows=(3, 1, 2, 1)):
     return made
 
 
-def trained(optimizer="adamw", dtype="float32", *, layered=False, frozen=False, **settings):
+def trained(algorithm="adamw", dtype="float32", *, layered=False, frozen=False, **settings):
     """The weights of a tiny actor after some steps, and what was told of each."""
     norms = []
     passed = checkpoint.Progress.passed
@@ -83,7 +83,7 @@ def trained(optimizer="adamw", dtype="float32", *, layered=False, frozen=False, 
     report = []
     made = settings.pop("made", None) or batches()
     tokens = fine_tune(
-        actor, iter(made), steps=len(made), lr=1e-2, optimizer=optimizer, report=report, **settings
+        actor, iter(made), steps=len(made), lr=1e-2, algorithm=algorithm, report=report, **settings
     )
     monkeypatch.undo()
     assert not actor.model.training
@@ -192,18 +192,18 @@ def test_all_take_part_equally_often_and_each_row_counts_once(number, monkeypatc
 # --- stopped while training, and gone on with by another number
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("algorithm", ["adamw", "muon"])
 @pytest.mark.parametrize(("before", "after"), [(2, 3), (1, 2), (2, 1)])
-def test_a_training_goes_on_with_another_number(tmp_path, optimizer, before, after):
+def test_a_training_goes_on_with_another_number(tmp_path, algorithm, before, after):
     made = batches()
-    alone, tokens, losses, *_ = trained(optimizer)
+    alone, tokens, losses, *_ = trained(algorithm)
 
     def some(steps):
         with checkpoint.saved_in(tmp_path, 0.0):
             actor = tiny_actor(width=32, layers=2)
             report = []
             read = fine_tune(
-                actor, iter(made[:steps]), steps=4, lr=1e-2, optimizer=optimizer, report=report
+                actor, iter(made[:steps]), steps=4, lr=1e-2, algorithm=algorithm, report=report
             )
         return weights_of(actor), read, [line["loss"] for line in report]
 

@@ -462,7 +462,7 @@ def test_training_hands_on_what_the_settings_say(monkeypatch, iteration):
     assert given == ("actor", "batches")
     rate = 0.2 if iteration else 0.1
     label = f"training, iteration {iteration}"
-    which = {"optimizer": "muon", "label": label}
+    which = {"algorithm": "muon", "label": label}
     assert named == {"steps": steps, "lr": rate, **which, "report": []}
 
 

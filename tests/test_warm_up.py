@@ -102,6 +102,26 @@ def test_noise_in_judged_episodes_is_as_frequent_and_of_the_kinds_that_are_said(
     assert 0.03 < anywhere / verdicts.total() < 0.08, "0.35 times 0.15"
 
 
+def test_every_other_judged_episode_begins_with_sound_steps(monkeypatch):
+    steps = []  # at which another action than the expert's was drawn
+
+    def stray(episode, pool, rng):
+        steps.append(len(episode.trajectory.steps))
+        return "dance"
+
+    monkeypatch.setattr(lessons, "stray_action", stray)
+    world = Lab()
+    task = world.tasks("train")[0]
+    way = len(demonstration(world, task).steps)
+    rng = random.Random(2)
+    count = 1500
+    for _ in range(count):
+        judged_episode(world, task, ["dance"], rng)
+    assert way > 2
+    expected = 0.35 * (1 + 1 / way) / 2  # of those that are sound for a while, some for no step
+    assert steps.count(0) / count == pytest.approx(expected, abs=0.035)
+
+
 class Golden(Corridor):
     """A corridor that knows a way from the start only; `jump` is no action, `left` leads away."""
 
