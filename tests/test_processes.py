@@ -102,10 +102,10 @@ def apart(one, other):
 
 WAYS = {
     "adamw": {},
-    "muon": {"optimizer": "muon"},
+    "muon": {"algorithm": "muon"},
     "layered": {"layered": True},
     "frozen": {"frozen": True},
-    "frozen-muon": {"frozen": True, "optimizer": "muon"},
+    "frozen-muon": {"frozen": True, "algorithm": "muon"},
 }
 
 
