@@ -9,20 +9,20 @@ of the processor: of whichever process takes most, which a busy machine does not
 """
 
 import argparse
+import functools
 import os
 import pickle
 import random
 import resource
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import distributed
 
 import mcts
 from agent_r import Actor
@@ -34,6 +34,31 @@ from envs import make_world
 from records import trees
 from train import Encoded, fine_tune
 
+STORES = """
+import sys
+from torch import distributed
+stores = []
+for _ in sys.stdin:  # until whoever started this has ended
+    stores.append(distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False))
+    print(stores[-1].port, flush=True)
+"""
+
+
+@functools.cache
+def stores():
+    """A process that opens stores such as torchrun has, one for each line that it is told.
+
+    They stand in a process of their own: they have threads, and what is forked beside threads may
+    find a lock taken for ever.
+    """
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", STORES], stdin=pipe, stdout=pipe, text=True)
+
+
+def port_of_new_store():
+    print(file=stores().stdin, flush=True)
+    return int(stores().stdout.readline())
+
 
 class Together:
     """Processes forked from this one, so that torch is imported once, as torchrun would start them.
@@ -44,9 +69,7 @@ class Together:
     def __init__(self, folder, number, function):
         self.folder = folder
         self.number = number
-        self.store = distributed.TCPStore(
-            "localhost", 0, is_master=True, timeout=timedelta(seconds=60), wait_for_workers=False
-        )
+        self.port = port_of_new_store()
         folder.mkdir(exist_ok=True)
         self.ids = [self.start(place, function) for place in range(number)]
 
@@ -67,7 +90,7 @@ class Together:
                 LOCAL_RANK=str(place),
                 WORLD_SIZE=str(self.number),
                 MASTER_ADDR="localhost",
-                MASTER_PORT=str(self.store.port),
+                MASTER_PORT=str(self.port),
                 TORCHELASTIC_RUN_ID="test",
                 TORCHELASTIC_USE_AGENT_STORE="True",
             )
