@@ -351,7 +351,7 @@ def expand_all(
     if not lockstep.live:
         return []
     dialogues: Dialogues = lockstep.dialogues
-    dialogues.select([index for index in range(len(lockstep.live)) for _ in range(branch)])
+    dialogues.branch(branch)
     replies = dialogues.replies(sampling)
     staying = []
     chosen = []

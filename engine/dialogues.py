@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from engine import chance
+from engine import chance, llama
 from engine.masks import masks_by_tokens
 
 
@@ -136,6 +136,8 @@ class Dialogues:
     def _begin(self, rows: int) -> None:
         device = self.speaker.model.device
         self.cache = Cache(layer_class_to_replicate=RoomyLayer)
+        self.siblings = 1  # conversations that stand in one row of the cache
+        # Of each conversation, the columns of its row that are its own tokens.
         self.mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
         self.length = torch.zeros(rows, dtype=torch.long, device=device)  # tokens of each row
         # A tensor, so that the head is shown a copy.  Shown a part of something larger, torch would
@@ -154,6 +156,8 @@ class Dialogues:
     @torch.inference_mode()
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
         """Append token ids, one or more, to each row; keep the logits of the last token."""
+        if self.siblings > 1:
+            self._take(range(len(self.mask)))
         width = max(len(row) for row in rows)
         padded = []
         gaps = []
@@ -180,7 +184,7 @@ class Dialogues:
 
     def pad(self, columns: int) -> None:
         """Append columns of padding to every row."""
-        rows = len(self.mask)
+        rows = len(self.mask) // self.siblings
         for layer in self.cache.layers:
             nothing = [states[:, :, :1].new_zeros(()) for states in layer.room]
             shapes = [(rows, states.shape[1], columns, states.shape[3]) for states in layer.room]
@@ -194,34 +198,71 @@ class Dialogues:
         """
         much_padding = self.mask.shape[1] > 1.25 * max(self.lengths())
         everything = list(range(len(self.mask)))
-        if much_padding or list(rows) != everything:
+        if much_padding or self.siblings > 1 or list(rows) != everything:
             self._take(rows)
+
+    def branch(self, count: int) -> None:
+        """Fork every conversation, so that `count` stand where one stood; each has its own key.
+
+        What they have in common is not copied: they stand in one row of the cache, side by side,
+        and read it together, until some of them are selected.  Where that is not known to be exact,
+        they are forked as `select` does.
+        """
+        rows = [row for row in range(len(self.mask)) for _ in range(count)]
+        if not llama.is_plain(self.speaker.model) or self.siblings > 1:
+            self.select(rows)
+            return
+        self.siblings = count
+        self._rename(torch.tensor(rows, device=self.mask.device))
 
     def fork(self, rows: Sequence[int]) -> Dialogues:
         """Return a copy of some of these conversations, to be carried on by itself.
 
         What it says is drawn by the same keys.
         """
-        part = copy.copy(self)
-        part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
-        part._take(rows)
-        return part
+        return self._part(torch.tensor(rows, device=self.mask.device)[:, None])
 
     def _forward(self, ids: torch.Tensor, new: torch.Tensor) -> None:
         """Read ids where `new` is 1, both [rows, width]; set the logits, [rows, vocabulary]."""
-        positions = self.length[:, None] + new.cumsum(1) - 1
+        positions = (self.length[:, None] + new.cumsum(1) - 1).clamp(min=0)
         self.length = self.length + new.sum(1)
+        model = self.speaker.model
+        if llama.is_plain(model):
+            self._forward_plainly(model, ids, positions, new)
+            return
         self.mask = torch.cat([self.mask, new], dim=1)
         with masks_by_tokens():
-            output = self.speaker.model(
+            output = model(
                 input_ids=ids,
                 attention_mask=self.mask,
-                position_ids=positions.clamp(min=0),
+                position_ids=positions,
                 past_key_values=self.cache,
                 use_cache=True,
                 logits_to_keep=self.last,
             )
         self.logits = output.logits[:, -1].float()
+
+    def _forward_plainly(
+        self, model: Any, ids: torch.Tensor, positions: torch.Tensor, new: torch.Tensor
+    ) -> None:
+        """Do what `_forward` does by a forward pass that lets siblings read together.
+
+        They say one token each, and what they say stands side by side.
+        """
+        count = self.siblings
+        rows = len(ids) // count
+        width = ids.shape[1] * count
+        if count > 1:
+            new = new * torch.eye(count, dtype=new.dtype, device=new.device).repeat(rows, 1)
+        self.mask = torch.cat([self.mask, new], dim=1)
+        seen = self.mask.bool().view(rows, count, -1)
+        if width > count:
+            columns = seen.shape[2]
+            before = torch.ones(width, columns, dtype=torch.bool, device=seen.device)
+            seen = seen & before.tril(columns - width)
+        ids, positions = ids.view(rows, width), positions.view(rows, width)
+        hidden = llama.hidden_last(model, ids, positions, seen, self.cache, asked=count)
+        self.logits = model.lm_head(hidden).flatten(0, 1).float()
 
     def _sample(self, sampling: Sampling) -> torch.Tensor:
         """Draw one token for each row from its newest logits, [rows]; at 0 take the likeliest."""
@@ -234,66 +275,105 @@ class Dialogues:
         keys = chance.mixed(chance.mixed(self.keys, sampling.seed), self.length)
         return chance.draw(chances, chance.uniform(keys))
 
-    def _speak(self, sampling: Sampling, limit: int) -> list[list[int]]:
+    def _speak(
+        self, sampling: Sampling, limit: int, speaking: torch.Tensor | None = None
+    ) -> list[list[int]]:
         """Return the token ids of a reply in every row, `limit` at most, without the end of turn.
 
-        As soon as half of the rows are silent, the others go on in a fork, which `_join` puts back.
-        That makes the sampled replies of lab's search 1.35 times as fast and the whole search 1.16
-        times (`python -m tests.bench fork_and_join`).
+        Rows that are not `speaking`, if it is given, say nothing.  As soon as half of the rows of
+        the cache are silent, the others go on in a fork, which `_join` puts back.
+        `python -m tests.bench fork_and_join` measures what that gains.
         """
-        replies: list[list[int]] = [[] for _ in self.mask]
-        speaking = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
+        end = self.speaker.end
+        if speaking is None:
+            speaking = torch.ones(len(self.mask), dtype=torch.bool, device=self.mask.device)
+        said = []  # what the rows say, token by token; the end where one is silent
+        rest: dict[int, list[int]] = {}  # what rows say in a fork
         for left in range(limit - 1, -1, -1):
-            tokens = self._sample(sampling)
-            speaking &= tokens != self.speaker.end
-            rows = speaking.nonzero()[:, 0].tolist()
-            said = tokens[speaking]
-            for row, token in zip(rows, said.tolist(), strict=True):
-                replies[row].append(token)
-            if 2 * len(rows) > len(replies):
+            tokens = self._sample(sampling).masked_fill(~speaking, end)
+            speaking = tokens != end
+            said.append(tokens)
+            loud = speaking.view(-1, self.siblings).any(1)
+            count = int(loud.sum())
+            if not count:
+                break
+            if 2 * count > len(loud) or not left:
                 self._forward(tokens[:, None], speaking[:, None].long())
                 continue
-            if rows:
-                part = self.fork(rows)
-                start = part.mask.shape[1]
-                part._forward(said[:, None], part.mask.new_ones(len(rows), 1))
-                for row, rest in zip(rows, part._speak(sampling, left), strict=True):
-                    replies[row] += rest
-                self._join(part, start, rows)
+            members = self._members(loud.nonzero()[:, 0])
+            rows = members.flatten()
+            part = self._part(members)
+            start = part.mask.shape[1]
+            part._forward(tokens[rows, None], speaking[rows, None].long())
+            said_there = part._speak(sampling, left, speaking[rows])
+            rest = dict(zip(rows.tolist(), said_there, strict=True))
+            self._join(part, start, members)
             break
+        replies = []
+        for row, tokens in enumerate(torch.stack(said, 1).tolist()):
+            spoken = tokens[: tokens.index(end)] if end in tokens else tokens
+            replies.append(spoken + rest.get(row, []))
         return replies
 
-    def _join(self, part: Dialogues, start: int, rows: Sequence[int]) -> None:
-        """Append what `part`, a fork of `rows`, has from `start` on; elsewhere it is padding."""
+    def _members(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the numbers of the conversations in rows of the cache, [rows, siblings]."""
+        siblings = torch.arange(self.siblings, device=rows.device)
+        return self.siblings * rows[:, None] + siblings
 
-        def spread(states: torch.Tensor) -> torch.Tensor:
-            whole = states.new_zeros(len(self.mask), *states.shape[1:])
+    def _join(self, part: Dialogues, start: int, members: torch.Tensor) -> None:
+        """Append what `part`, a fork of `members`, has from `start` on; elsewhere it is padding."""
+
+        def spread(states: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
+            whole = states.new_zeros(count, *states.shape[1:])
             whole[rows] = states
             return whole
 
+        conversations = len(self.mask)
+        rows = members[:, 0] // self.siblings
         for layer, longer in zip(self.cache.layers, part.cache.layers, strict=True):
-            keys = spread(longer.keys[:, :, start:])
-            values = spread(longer.values[:, :, start:])
-            layer.update(keys, values)
-        self.mask = torch.cat([self.mask, spread(part.mask[:, start:])], dim=1)
+            both = (longer.keys, longer.values)
+            new = [spread(x[:, :, start:], rows, conversations // self.siblings) for x in both]
+            layer.update(*new)
+        new = spread(part.mask[:, start:], members.flatten(), conversations)
+        self.mask = torch.cat([self.mask, new], dim=1)
         self.length = self.mask.sum(1)
+
+    def _part(self, members: torch.Tensor) -> Dialogues:
+        part = copy.copy(self)
+        part.cache = Cache(layers=[copy.copy(layer) for layer in self.cache.layers])
+        part._gather(members)
+        return part
 
     @torch.inference_mode()
     def _take(self, numbers: Sequence[int]) -> None:
-        device = self.mask.device
-        rows = torch.tensor(numbers, dtype=torch.long, device=device)
-        copies = torch.tensor(copies_before(numbers), device=device)
-        own = chance.mixed(self.keys[rows], -copies)
-        self.keys = torch.where(copies > 0, own, self.keys[rows])
-        self.mask = self.mask[rows]
-        self.length = self.length[rows]
-        self.logits = self.logits[rows]
-        # The tokens of each row in their order, behind no more padding than there must be.
-        longest = max(self.lengths())
-        columns = self.mask.argsort(dim=1, stable=True)[:, -longest:]
-        self.mask = self.mask.gather(1, columns)
+        self._gather(torch.tensor(numbers, device=self.mask.device)[:, None])
+
+    def _gather(self, members: torch.Tensor) -> None:
+        """Keep conversations, [rows, siblings], those of a row side by side.
+
+        Each row of the cache holds the tokens of its siblings in their order, behind no more
+        padding than there must be.
+        """
+        rows = members[:, 0] // self.siblings
+        self._rename(members.flatten())
+        self.siblings = members.shape[1]
+        mask = self.mask.view(*members.shape, -1)
+        used = mask.amax(1)
+        longest = int(used.sum(1).max())
+        columns = used.argsort(dim=1, stable=True)[:, -longest:]
+        of_each = columns[:, None].expand(-1, self.siblings, -1)
+        self.mask = mask.gather(2, of_each).flatten(0, 1)
         for layer in self.cache.layers:
             layer.take(rows, columns)
+
+    def _rename(self, numbers: torch.Tensor) -> None:
+        """Let the conversations be these, all but their cache: a copy gets a key of its own."""
+        copies = torch.tensor(copies_before(numbers.tolist()), device=numbers.device)
+        own = chance.mixed(self.keys[numbers], -copies)
+        self.keys = torch.where(copies > 0, own, self.keys[numbers])
+        self.mask = self.mask[numbers]
+        self.length = self.length[numbers]
+        self.logits = self.logits[numbers]
 
 
 def common_beginning(contexts: Sequence[Sequence[int]]) -> Sequence[int]:

@@ -1,12 +1,13 @@
-"""A Llama's forward pass written out, for training: the same numbers with less work.
+"""A Llama's forward pass written out: the same numbers with less work.
 
-transformers computes every layer at every token.  What is learned is a fraction of them, and the
-last layer has to answer there alone; elsewhere it is asked for keys and values and nothing more.
-And a step of a small model is many small operations, so the two that consist of many, the norm and
-the rotary embedding, have their gradients written by hand here.
+transformers computes every layer at every token.  What is learned is a fraction of them, and what
+an agent says next follows from the last token alone; there the last layer has to answer, and
+elsewhere it is asked for keys and values and nothing more.  And a pass of a small model is many
+small operations, so the two that consist of many, the norm and the rotary embedding, have their
+gradients written by hand here.
 
-Read in order: `hidden_where`, `pass_layer`, `attend`, and the two operations, `Normal` and
-`Turned`.
+Read in order: `hidden_where` (for training), `hidden_last` (for acting), `pass_layer`, `attend`,
+and the two operations, `Normal` and `Turned`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 from transformers import LlamaForCausalLM
+from transformers.cache_utils import Cache
 
 
 def is_plain(model: Any) -> bool:
-    """Return whether `hidden_where` knows all that a model does on the way to its head.
+    """Return whether what stands here is all that a model does on the way to its head.
 
     A class derived from Llama, such as one that is spread over processes, may do more.
     """
@@ -38,43 +40,95 @@ def hidden_where(model: LlamaForCausalLM, ids: torch.Tensor, wanted: torch.Tenso
     hidden = base.embed_tokens(ids)
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
     turns = base.rotary_emb(hidden, positions)
-    *layers, last = base.layers
+    *layers, last = base.layers[: base.config.num_hidden_layers]
     for layer in layers:
         hidden = pass_layer(layer, hidden, turns)
     most = int(wanted.sum(1).max())  # of a row; in a row with fewer, other places fill up
     # Stable, so that places of a row stay in order, as what they predict is.
     places = wanted.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    hidden = pass_layer(last, hidden, turns, places)
+    before = torch.arange(ids.shape[1], device=ids.device) <= places[:, :, None]
+    hidden = pass_layer(last, hidden, turns, before[:, None], places=places)
     return Normal.of(base.norm, hidden[wanted.gather(1, places)])
 
 
-Turns = tuple[torch.Tensor, torch.Tensor]  # cosines and sines of positions, [1, length, size]
+def hidden_last(
+    model: LlamaForCausalLM,
+    ids: torch.Tensor,
+    positions: torch.Tensor,
+    seen: torch.Tensor,
+    cache: Cache,
+    asked: int,
+) -> torch.Tensor:
+    """Return what the head reads at the last `asked` tokens of each row, [rows, asked, width].
+
+    ids, positions: [rows, new], of the tokens that are new.  seen: [rows, new, columns], whether a
+    new token sees a column of the cache, which gets the new ones as its last.
+    """
+    base = model.model
+    hidden = base.embed_tokens(ids)
+    turns = base.rotary_emb(hidden, positions)
+    seen = seen[:, None]
+    *layers, last = base.layers[: base.config.num_hidden_layers]
+    for layer in layers:
+        hidden = pass_layer(layer, hidden, turns, seen, cache)
+    rows, new = ids.shape
+    places = torch.arange(new - asked, new, device=ids.device).expand(rows, asked)
+    hidden = pass_layer(last, hidden, turns, seen[:, :, -asked:], cache, places)
+    return Normal.of(base.norm, hidden)
+
+
+Turns = tuple[torch.Tensor, torch.Tensor]  # cosines, sines of positions, [1 or rows, length, size]
 
 
 def pass_layer(
-    layer: Any, hidden: torch.Tensor, turns: Turns, places: torch.Tensor | None = None
+    layer: Any,
+    hidden: torch.Tensor,
+    turns: Turns,
+    seen: torch.Tensor | None = None,
+    cache: Cache | None = None,
+    places: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the hidden state behind a layer, [rows, length, width], or only at some places.
 
-    places: [rows, count], of each row the positions that are asked for; None for all.
+    seen: [rows, 1, asked, columns], what each place that is asked for sees; None for all before it.
+    cache: holds keys and values of tokens before, and gets those of the new ones.
+    places: [rows, asked], the places that are asked for; None for all.
     """
     attention = layer.self_attn
     normal = Normal.of(layer.input_layernorm, hidden)
     key = turned(in_heads(attention.k_proj(normal), attention), turns)
     value = in_heads(attention.v_proj(normal), attention)
-    mask = None
+    if cache is not None:
+        key, value = cache.update(key, value, attention.layer_idx)
     if places is not None:
         rows = torch.arange(len(places), device=places.device)[:, None]
         hidden, normal = hidden[rows, places], normal[rows, places]
-        turns = (turns[0][0, places], turns[1][0, places])
-        keys = torch.arange(key.shape[2], device=places.device)
-        mask = (keys <= places[:, :, None])[:, None]
+        of_turns = rows if len(turns[0]) > 1 else 0
+        turns = (turns[0][of_turns, places], turns[1][of_turns, places])
     query = turned(in_heads(attention.q_proj(normal), attention), turns)
-    seen = scaled_dot_product_attention(
-        query, key, value, mask, is_causal=mask is None, scale=attention.scaling, enable_gqa=True
-    )
-    hidden = hidden + attention.o_proj(seen.transpose(1, 2).flatten(2))
+    heard = attend(query, key, value, seen, attention.scaling)
+    hidden = hidden + attention.o_proj(heard.transpose(1, 2).flatten(2))
     return hidden + layer.mlp(Normal.of(layer.post_attention_layernorm, hidden))
+
+
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    seen: torch.Tensor | None,
+    scale: float,
+) -> torch.Tensor:
+    """Return what each head hears, [rows, heads, asked, size].
+
+    query: [rows, heads, asked, size]; key, value: [rows, fewer heads, columns, size].
+    """
+    shape = query.shape
+    if shape[2] == 1:  # heads that share keys are as so many places, which read them together
+        query = query.reshape(len(query), key.shape[1], -1, shape[3])
+    heard = scaled_dot_product_attention(
+        query, key, value, seen, is_causal=seen is None, scale=scale, enable_gqa=True
+    )
+    return heard.reshape(shape)
 
 
 def in_heads(projected: torch.Tensor, attention: Any) -> torch.Tensor:
@@ -85,7 +139,9 @@ def in_heads(projected: torch.Tensor, attention: Any) -> torch.Tensor:
 def turned(vectors: torch.Tensor, turns: Turns) -> torch.Tensor:
     """Return queries or keys, [rows, heads, length, size], turned by their positions."""
     cosines, sines = (each[:, None] for each in turns)
-    return Turned.apply(vectors, cosines, sines)
+    if torch.is_grad_enabled():
+        return Turned.apply(vectors, cosines, sines)
+    return turn(vectors, cosines, sines)
 
 
 class Turned(torch.autograd.Function):
@@ -121,7 +177,9 @@ class Normal(torch.autograd.Function):
     @classmethod
     def of(cls, module: Any, vectors: torch.Tensor) -> torch.Tensor:
         """Return what a norm of a Llama makes of vectors."""
-        return cls.apply(vectors, module.weight, module.variance_epsilon)
+        if torch.is_grad_enabled():
+            return cls.apply(vectors, module.weight, module.variance_epsilon)
+        return rms_norm(vectors, module.weight.shape, module.weight, module.variance_epsilon)
 
     @staticmethod
     def forward(

@@ -103,6 +103,9 @@ class ScriptedDialogues:
         self.rows = [list(self.rows[row]) for row in rows]
         self.keys = keys
 
+    def branch(self, count):
+        self.select([row for row in range(len(self.rows)) for _ in range(count)])
+
     def fork(self, rows):
         keys = [self.keys[row] for row in rows]
         return ScriptedDialogues(self.actor, [self.rows[row] for row in rows], keys)

@@ -10,7 +10,7 @@ from families import FAMILIES, family
 from transformers.cache_utils import DynamicLayer
 
 from agent_r import Episode, Start, play
-from engine.dialogues import GREEDY, RoomyLayer, Sampling
+from engine.dialogues import GREEDY, Dialogues, RoomyLayer, Sampling
 from envs import Lab
 
 HEARD = ["kitchen: lamp, no cup.", "ok.", "no such door. you do not hold that.", "taken."]
@@ -213,6 +213,83 @@ def test_copies_of_a_row_draw_for_themselves_and_the_first_goes_on_with_its_key(
     assert (said[0], said[1]) == (alone[1], alone[0])
     assert len(set(said)) == 5
     assert forked.fork([3]).keys[0] == forked.keys[3], "a fork says what its row would have said"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("count", [2, 5])
+def test_branches_stand_in_one_row_and_speak_as_forks_do(count, temperature):
+    actor = tiny_actor(max_new_tokens=6)
+    sampling = Sampling(temperature, seed=3)
+    openings = [actor.format.opening("hall: nothing."), actor.format.opening("attic: shoe, cup.")]
+    side_by_side = actor.start(openings)
+    forked = actor.start(openings)
+    side_by_side.branch(count)
+    forked.select([row for row in range(2) for _ in range(count)])
+    for layer in side_by_side.cache.layers:
+        assert len(layer.keys) == 2, "what they have in common is not copied"
+    replies = side_by_side.replies(sampling)
+    assert replies == forked.replies(sampling)
+    assert len({len(reply.split()) for reply in replies}) > 1 or not temperature
+    assert side_by_side.lengths() == forked.lengths()
+    turn = actor.format.turn("kitchen: lamp.")
+    chosen = [1, 2 * count - 1, 1]
+    for dialogues in (side_by_side, forked):
+        dialogues.select(chosen)
+        dialogues.feed([turn] * 3)
+        assert dialogues.siblings == 1
+    torch.testing.assert_close(side_by_side.logits, forked.logits)
+    assert side_by_side.replies(sampling) == forked.replies(sampling)
+
+
+def test_branches_that_are_fed_at_once_hear_what_each_of_them_said():
+    actor = tiny_actor(max_new_tokens=6)
+    openings = [actor.format.opening("hall: nothing."), actor.format.opening("attic: shoe, cup.")]
+    turns = [actor.format.turn("taken. " * number) for number in range(1, 7)]
+    logits = []
+    for how in ("branch", "select"):
+        dialogues = actor.start(openings)
+        if how == "branch":
+            dialogues.branch(3)
+        else:
+            dialogues.select([0, 0, 0, 1, 1, 1])
+        dialogues.replies(Sampling(1.0))
+        dialogues.feed(turns)
+        logits.append(dialogues.logits)
+    torch.testing.assert_close(*logits)
+
+
+def test_few_branches_that_still_speak_go_on_without_the_others():
+    """Half of the rows of the cache are silent early, and of the others not every branch speaks."""
+    actor = tiny_actor(max_new_tokens=12)
+    opening = actor.format.opening("hall: nothing.")
+    rows = 12
+    side_by_side, forked = (actor.start([opening] * rows, range(rows)) for _ in range(2))
+    side_by_side.branch(2)
+    forked.select([row for row in range(rows) for _ in range(2)])
+    widths = []
+    forward = Dialogues._forward
+
+    def watch(dialogues, ids, new):
+        widths.append((dialogues.siblings, len(ids)))
+        forward(dialogues, ids, new)
+
+    actor.model.get_output_embeddings().weight.data[actor.format.end] *= 2.0
+    for dialogues in (side_by_side, forked):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Dialogues, "_forward", watch)
+            dialogues.said = dialogues.replies(Sampling(1.0))
+    assert side_by_side.said == forked.said
+    sizes = {rows for siblings, rows in widths if siblings == 2}
+    assert min(sizes) < 2 * rows
+    assert side_by_side.lengths() == forked.lengths()
+
+
+def test_a_family_that_is_not_known_to_be_exact_forks_its_branches():
+    actor = family("gpt2")
+    dialogues = actor.start([actor.format.opening("hall: nothing.")])
+    dialogues.branch(3)
+    assert dialogues.siblings == 1
+    assert len(dialogues.mask) == len(dialogues.cache.layers[0].keys) == 3
 
 
 def test_the_next_turn_draws_anew():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from families import family
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from engine import llama
 from engine.learning import keep_between_layers, learned_logits, learned_loss
@@ -122,6 +122,32 @@ def test_the_last_layer_answers_where_something_is_wanted_alone():
         keys = name == "self_attn.k_proj"
         assert shape == ((5, most) if number == 2 and not keys else (5, 11)), (number, name)
     assert len(seen) == 12
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_the_last_tokens_of_rows_that_are_read_in_turns_are_those_of_transformers(shape):
+    """Three pieces, padded on the left, on one cache; the last says two tokens for each row."""
+    model = small_llama(**shape).eval()
+    generator = torch.Generator().manual_seed(2)
+    cache = DynamicCache()
+    mask = torch.zeros(4, 0, dtype=torch.long)
+    pieces = []
+    for width, asked in ((5, 1), (1, 1), (4, 2)):
+        pieces.append(torch.randint(40, (4, width), generator=generator))
+        new = torch.ones(4, width, dtype=torch.long)
+        new[1, : width - asked] = 0
+        positions = (mask.sum(1, keepdim=True) + new.cumsum(1) - 1).clamp(min=0)
+        mask = torch.cat([mask, new], dim=1)
+        before = torch.ones(width, mask.shape[1], dtype=torch.bool).tril(mask.shape[1] - width)
+        with torch.inference_mode():
+            seen = mask.bool()[:, None] & before
+            ours = llama.hidden_last(model, pieces[-1], positions, seen, cache, asked)
+        whole = torch.cat(pieces, dim=1)
+        for row in range(4):
+            ids = whole[row][mask[row].bool()][None]
+            with torch.inference_mode():
+                expected = model.model(input_ids=ids).last_hidden_state[0, -asked:]
+            torch.testing.assert_close(ours[row], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_where_nothing_is_wanted_nothing_is_returned_and_nothing_moves():
