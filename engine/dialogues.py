@@ -4,6 +4,9 @@ Playing a text environment is reading a little and saying a little, over and ove
 conversation lives as long as the conversation, so that only what is new is ever fed to the model.
 
 Read in order: `Sampling`, `Speaker`, `RoomyLayer` (a cache that grows in place), `Dialogues`.
+
+The branches of a node are siblings: conversations that begin alike and stand in one row of the
+cache, so that what they have in common is read once for all and never copied.
 """
 
 from __future__ import annotations
@@ -260,6 +263,8 @@ class Dialogues:
             columns = seen.shape[2]
             before = torch.ones(width, columns, dtype=torch.bool, device=seen.device)
             seen = seen & before.tril(columns - width)
+            # Padding sees itself at least: what sees nothing is no number on some devices.
+            seen.diagonal(columns - width, 1, 2).fill_(True)
         ids, positions = ids.view(rows, width), positions.view(rows, width)
         hidden = llama.hidden_last(model, ids, positions, seen, self.cache, asked=count)
         self.logits = model.lm_head(hidden).flatten(0, 1).float()

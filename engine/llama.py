@@ -57,6 +57,7 @@ def hidden_last(
     positions: torch.Tensor,
     seen: torch.Tensor,
     cache: Cache,
+    *,
     asked: int,
 ) -> torch.Tensor:
     """Return what the head reads at the last `asked` tokens of each row, [rows, asked, width].
@@ -70,10 +71,11 @@ def hidden_last(
     seen = seen[:, None]
     *layers, last = base.layers[: base.config.num_hidden_layers]
     for layer in layers:
-        hidden = pass_layer(layer, hidden, turns, seen, cache)
+        hidden = pass_layer(layer, hidden, turns, seen, cache=cache)
     rows, new = ids.shape
     places = torch.arange(new - asked, new, device=ids.device).expand(rows, asked)
-    hidden = pass_layer(last, hidden, turns, seen[:, :, -asked:], cache, places)
+    seen = seen[:, :, -asked:]
+    hidden = pass_layer(last, hidden, turns, seen, cache=cache, places=places)
     return Normal.of(base.norm, hidden)
 
 
@@ -85,6 +87,7 @@ def pass_layer(
     hidden: torch.Tensor,
     turns: Turns,
     seen: torch.Tensor | None = None,
+    *,
     cache: Cache | None = None,
     places: torch.Tensor | None = None,
 ) -> torch.Tensor:

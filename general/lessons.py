@@ -84,10 +84,10 @@ def judged_episode(
     the actions are others (see `stray_action`), in some episodes few and in some most, since some
     agents go astray once and some have lost their way; every other time none is before some step,
     since the way to a shared node is mostly a good one.  An action is Good if it shortened the way
-    to the goal.  In a world that knows a gold path alone, one action in seven is put between those of the
-    path, and is Bad; if such an episode ends below 1, a mistake may have spoilt the path, and
-    nothing is judged behind the first.  Behind every other mistake a revision turn stands in the
-    log, as it does in an agent's that has learned to revise.
+    to the goal.  In a world that knows a gold path alone, one action in seven is put between those
+    of the path, and is Bad; if such an episode ends below 1, a mistake may have spoilt the path,
+    and nothing is judged behind the first.  Behind every other mistake a revision turn stands in
+    the log, as it does in an agent's that has learned to revise.
     """
     episode = Episode(world, task)
     verdicts: dict[int, str] = {}  # of the steps that were judged

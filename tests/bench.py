@@ -70,35 +70,26 @@ def repeated(ours, reference, repeats, clock=time.process_time):
     return statistics.median(seconds[0]), statistics.median(seconds[1]), result
 
 
-# --- actors that have learned for a while how to speak at all
+# --- actors
 
 
-# The warm-up of the actors whose searches were frozen: another one says more, or less.
-FROZEN = {"batch_size": 1024, "micro_batch": 1024, "warmup_lr": 1.5e-3}
+@cache
+def kept(name):
+    """Return an actor that has learned for a while how to speak at all, on lab or on craft.
+
+    It is the one whose search is the frozen workload, with the model of `train.py --tiny` of then.
+    """
+    folder = Path(__file__).with_name("actors") / name
+    return Actor.load(str(folder), dtype="float32", max_new_tokens=24)
 
 
-def warmed_up(env, *, steps):
-    """Return an actor after half of a preset's warm-up, and the sources that it learned from."""
-    config = train.Config(**train.TINY | train.PRESETS.get(env, {}) | FROZEN | {"env": env})
-    worlds = {env: make_world(env)}
+@cache
+def lab_lessons():
+    """Return the actor that `train.py --tiny` begins with, and the lessons of its warm-up."""
+    config = train.Config(**train.TINY | {"env": "lab"})
+    worlds = {"lab": make_world("lab")}
     actor = train.make_tiny_actor(config, worlds, "cpu")
-    general = train.general_data(config, actor, worlds)
-    mix = train.Mix(general, train.derive(config, 0, "batches"))
-    lesson = train.draw_batches(mix, steps, config.batch_size, config.micro_batch)
-    train.fine_tune(actor, lesson, steps=steps, lr=config.warmup_lr)
-    return actor, general
-
-
-@cache
-def lab_actor():
-    """Return the actor on lab with the model of `train.py --tiny`, and its sources."""
-    return warmed_up("lab", steps=1000)
-
-
-@cache
-def craft_actor():
-    """Return the same on craft."""
-    return warmed_up("craft", steps=1400)
+    return actor, train.general_data(config, actor, worlds)
 
 
 # --- searching
@@ -154,9 +145,9 @@ class Searched:
 def searched(name, folder=""):
     """Return the search of a frozen workload: lab, craft, or smollm2 with the checkpoint."""
     if name == "lab":
-        return Searched(lab_actor()[0], "lab", make_world("lab")().tasks("train")[:800], 800)
+        return Searched(kept("lab"), "lab", make_world("lab")().tasks("train")[:800], 800)
     if name == "craft":
-        return Searched(craft_actor()[0], "craft", make_world("craft")().tasks("train")[:400], 400)
+        return Searched(kept("craft"), "craft", make_world("craft")().tasks("train")[:400], 400)
     actor = Actor.load(folder, dtype="bfloat16", max_new_tokens=120)
     tasks = random.Random(0).sample(make_world("textcraft")().tasks("train"), 64)
     return Searched(actor, "textcraft", tasks, 64, simulations=2, branch=3, temperature=0.7)
@@ -366,7 +357,7 @@ def searched_plainly(task):
 
 def rollout_cache():
     """Greedy episodes on lab with the cache, against reading the whole dialogue at every turn."""
-    actor, _ = lab_actor()
+    actor = kept("lab")
     make = make_world("lab")
     tasks = make().tasks("validation")[:128]
     count = len(tasks)
@@ -394,7 +385,7 @@ def rollout_cache():
 
 def training():
     """Tokens trained a second on lab's warm-up data, mixed as there, against padded batches."""
-    actor, general = lab_actor()
+    actor, general = lab_lessons()
     rng = random.Random(0)
     size = 4096
     steps = 60
@@ -433,7 +424,7 @@ def training_vs_trl(rng):
 
 def measure_trl(rng, size, steps):
     """`training_vs_trl`: tokens a second in batches of about `size` tokens."""
-    actor, general = lab_actor()
+    actor, general = lab_lessons()
     rates = ([], [])
     for _ in range(3):
         batches = drawn(general, rng, size, steps)
@@ -521,7 +512,7 @@ def matrix_limit(model, rows):
 
 def growth():
     """Search on lab at growing sizes, each in a process of its own, whose peak of memory it is."""
-    actor, _ = lab_actor()
+    actor = kept("lab")
     with tempfile.TemporaryDirectory() as folder:
         actor.save(Path(folder) / "model")
         of_trees = {}

@@ -259,10 +259,10 @@ def test_branches_that_are_fed_at_once_hear_what_each_of_them_said():
 
 
 def test_few_branches_that_still_speak_go_on_without_the_others():
-    """Half of the rows of the cache are silent early, and of the others not every branch speaks."""
+    """Half of the rows are silent early, and in some of the others one branch alone speaks."""
     actor = tiny_actor(max_new_tokens=12)
     opening = actor.format.opening("hall: nothing.")
-    rows = 12
+    rows = 24
     side_by_side, forked = (actor.start([opening] * rows, range(rows)) for _ in range(2))
     side_by_side.branch(2)
     forked.select([row for row in range(rows) for _ in range(2)])
@@ -273,7 +273,9 @@ def test_few_branches_that_still_speak_go_on_without_the_others():
         widths.append((dialogues.siblings, len(ids)))
         forward(dialogues, ids, new)
 
-    actor.model.get_output_embeddings().weight.data[actor.format.end] *= 2.0
+    end = actor.format.end
+    ending_soon = torch.nn.functional.one_hot(torch.tensor(end), len(actor.tokenizer)) * 4.0
+    actor.model.get_output_embeddings().register_forward_hook(lambda *of: of[2] + ending_soon)
     for dialogues in (side_by_side, forked):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Dialogues, "_forward", watch)

@@ -141,7 +141,7 @@ def test_the_last_tokens_of_rows_that_are_read_in_turns_are_those_of_transformer
         before = torch.ones(width, mask.shape[1], dtype=torch.bool).tril(mask.shape[1] - width)
         with torch.inference_mode():
             seen = mask.bool()[:, None] & before
-            ours = llama.hidden_last(model, pieces[-1], positions, seen, cache, asked)
+            ours = llama.hidden_last(model, pieces[-1], positions, seen, cache, asked=asked)
         whole = torch.cat(pieces, dim=1)
         for row in range(4):
             ids = whole[row][mask[row].bool()][None]

@@ -7,15 +7,14 @@ padding: the number of rows, and on their mean the tokens that are new and those
 them.  Passes that are alike are counted: [rows, new tokens, tokens before, passes].  Rows are
 rounded to two digits and tokens before to a multiple of 16, so that the file stays small.
 
-It was recorded by `python -m tests.workload lab`, then `craft`, and for SmolLM2, a checkpoint made
-by the command that stands at `REAL`, by `python -m tests.workload smollm2 FOLDER`.
+The code that recorded it stands in that commit's follower, d453c18.  The actors of lab and craft,
+warmed up there, are kept in `tests/actors` (weights in float16), since another one says more, or
+less; that of SmolLM2 is made by the command that stands at `REAL`.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -27,42 +26,6 @@ REAL = """python train.py --model models/smollm2 --env textcraft
     --batch-size 2048 --micro-batch 2048 --warmup-lr 2e-4 --warmup-tasks 400 --judge-share 0.375
     --max-new-tokens 120 --judge-tokens 12
     --eval-tasks 1 --dtype bfloat16 --eta 1 --warmup-steps 20 --iterations 0 --out runs/warm"""
-
-
-class Record:
-    """While it is entered, records the forward passes of a model."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def __enter__(self):
-        self.passes = Counter()
-        self.read = 0  # tokens, those that were said included, as they are read as well
-        self.said = 0
-        self.hook = self.model.register_forward_pre_hook(self.watch, with_kwargs=True)
-        return self
-
-    def __exit__(self, *_):
-        self.hook.remove()
-
-    def watch(self, _, arguments, named):
-        mask = named["attention_mask"]
-        width = named["input_ids"].shape[1]
-        new = mask[:, -width:].sum(1)
-        live = new > 0
-        rows = int(live.sum())
-        if not rows:
-            return
-        self.read += int(new.sum())
-        self.said += rows if width == 1 else 0
-        tokens = max(1, round(new[live].float().mean().item()))
-        before = round(mask[live].sum(1).float().mean().item() - new[live].float().mean().item())
-        self.passes[alike(rows, tokens, before)] += 1
-
-
-def alike(rows, tokens, before):
-    """Return what stands for a pass: rows with two digits, tokens before it by sixteens."""
-    return int(float(f"{rows:.1e}")), tokens, round(before / 16) * 16
 
 
 class Room(DynamicLayer):
@@ -128,25 +91,3 @@ class BareModel:
 def load(name):
     """Return a frozen workload: its setting, `read` and `said` of all its passes, and `passes`."""
     return json.loads(FILE.read_text(encoding="utf-8"))[name]
-
-
-def freeze(name, setting, record):
-    """Write what was recorded into the file of workloads, beside the others."""
-    workloads = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    passes = [[*key, count] for key, count in sorted(record.passes.items(), reverse=True)]
-    workloads[name] = {**setting, "read": record.read, "said": record.said, "passes": passes}
-    lines = []
-    for key, workload in workloads.items():
-        lines.append(f"{json.dumps(key)}: {json.dumps(workload, separators=(',', ':'))}")
-    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    from tests import bench
-
-    torch.set_num_threads(1)
-    name = sys.argv[1]
-    task = bench.searched(name, *sys.argv[2:])
-    with Record(task.speaking) as record:
-        trees = task.search()
-    freeze(name, {**task.setting, "simulations_made": bench.visits(trees)}, record)
