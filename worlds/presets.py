@@ -13,7 +13,7 @@ TINY: dict[str, Any] = {
     "simulations": 6,
     "pairs": 8,
     "alpha": "1.0",
-    "eta": 0.8,
+    "eta": 0.7,
     "optimizer": "muon",
     "steps": 800,
     "batch_size": 2048,
