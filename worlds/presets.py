@@ -13,7 +13,7 @@ TINY: dict[str, Any] = {
     "simulations": 6,
     "pairs": 8,
     "alpha": "1.0",
-    "eta": 0.7,
+    "eta": 0.8,
     "optimizer": "muon",
     "steps": 800,
     "batch_size": 2048,
@@ -22,7 +22,7 @@ TINY: dict[str, Any] = {
     "dpo_lr": 1e-4,
     "warmup_lr": 2e-3,
     "judge_share": 0.6,
-    "warmup_steps": 900,
+    "warmup_steps": 1000,
     "warmup_tasks": 6000,
     "rollouts": 1024,
     "max_new_tokens": 24,
@@ -36,7 +36,13 @@ WITH_GENERAL_DATA: dict[str, Any] = {"eta": 0.2, "warmup_lr": 2e-5}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "shop": {"warmup_steps": 750, "warmup_tasks": 6000, "judge_share": 0.4, "eta": 0.9},
-    "craft": {"warmup_steps": 1200, "warmup_tasks": 12000, "judge_share": 0.2, "eta": 0.9},
+    "craft": {
+        "warmup_steps": 1500,
+        "warmup_tasks": 12000,
+        "judge_share": 0.2,
+        "steps": 1000,
+        "eta": 0.7,
+    },
     "several": {
         "layers": 3,
         "tasks": 2400,
