@@ -69,7 +69,7 @@ SAMPLE = (  # of the matrix: what other exercises call, or what ends a search
 )
 PYTEST = "-q --tb=line --assert=plain -p no:cacheprovider -p no:unraisableexception --rootdir=."
 SMALL = (
-    "--tiny --env handmade:Boxes --iterations 2 --tasks 30 --simulations 6 --branch 3 --alpha 0.5"
+    "--tiny --env handmade:Boxes --iterations 2 --tasks 40 --simulations 6 --branch 3 --alpha 0.5"
     " --steps 10 --warmup-steps 360 --warmup-tasks 60 --eval-tasks 12 --width 16 --layers 1"
     " --batch-size 512 --micro-batch 512 --lr 0.01 --warmup-lr 0.01 --device cpu --seed 5 --out run"
 )

@@ -29,7 +29,7 @@ from worlds import recipes, textcraft
 PERCENT = float(os.environ.get("AGENT_R_CASES", "8"))
 QUICK = shlex.split(
     "--iterations 1 --tasks 2 --simulations 2 --branch 2 --steps 2 --warmup-steps 2 "
-    "--warmup-tasks 4 --eval-tasks 2 --width 8 --layers 1 --batch-size 256 --micro-batch 256 "
+    "--warmup-tasks 16 --eval-tasks 2 --width 8 --layers 1 --batch-size 256 --micro-batch 256 "
     "--max-new-tokens 6 --judge-tokens 6 --device cpu"
 )
 

@@ -13,9 +13,9 @@ TINY: dict[str, Any] = {
     "simulations": 6,
     "pairs": 8,
     "alpha": "1.0",
-    "eta": 0.8,
+    "eta": 0.7,
     "optimizer": "muon",
-    "steps": 800,
+    "steps": 900,
     "batch_size": 2048,
     "micro_batch": 1024,
     "lr": 2e-3,
@@ -36,13 +36,7 @@ WITH_GENERAL_DATA: dict[str, Any] = {"eta": 0.2, "warmup_lr": 2e-5}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "shop": {"warmup_steps": 750, "warmup_tasks": 6000, "judge_share": 0.4, "eta": 0.9},
-    "craft": {
-        "warmup_steps": 1500,
-        "warmup_tasks": 12000,
-        "judge_share": 0.2,
-        "steps": 1000,
-        "eta": 0.7,
-    },
+    "craft": {"warmup_steps": 1500, "warmup_tasks": 12000, "judge_share": 0.2},
     "several": {
         "layers": 3,
         "tasks": 2400,
