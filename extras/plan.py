@@ -59,7 +59,7 @@ ABLATIONS = {
     "critic end": Ablation("first error: the last step", "--critic end"),
     "pairing any": Ablation("any pair, not the one with the deepest shared node", "--pairing any"),
     "alpha rising": Ablation("alpha 0.5, 0.7, 1.0 in turn, not 1.0", "--alpha 0.5,0.7,1.0"),
-    "eta 0.2": Ablation("eta 0.2, not 0.7", "--eta 0.2"),
+    "eta 0.2": Ablation("eta 0.2, not 0.8", "--eta 0.2"),
     "eta 0.5": Ablation("eta 0.5", "--eta 0.5"),
     "simulations 3": Ablation("3 simulations a tree, not 6", "--simulations 3"),
     "simulations 12": Ablation("12 simulations", "--simulations 12"),

@@ -81,7 +81,7 @@ def judged_episode(
 
     As in use, where it is asked from a shared node on, the judge is asked from any step on, with
     the steps before as its log; every other time from the first.  The expert acts, but a share of
-    the actions are others (see `stray_action`), in some episodes few and in some half, since some
+    the actions are others (see `stray_action`), in some episodes few and in some most, since some
     agents go astray once and some have lost their way; every other time none is before some step,
     since the way to a shared node is mostly a good one.  An action is Good if it shortened the way
     to the goal.  In a world that knows a gold path alone, one action in seven is put between those
@@ -91,7 +91,7 @@ def judged_episode(
     """
     episode = Episode(world, task)
     verdicts: dict[int, str] = {}  # of the steps that were judged
-    strays = rng.uniform(0.1, 0.5) if world.has_expert else 0.15
+    strays = rng.uniform(0.1, 0.7) if world.has_expert else 0.15
     way = world.expert() if world.has_expert else world.gold()
     sound = rng.randrange(len(way)) if way and rng.random() < 0.5 else 0  # steps at the beginning
     while way and not episode.done:

@@ -66,8 +66,9 @@ def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
         train.check(config)
     different = {str(config) for config in configs.values()}
     assert len(different) == len(runs), "no two runs are alike"
-    budgets = {(c.tasks, c.simulations, c.steps) for n, c in configs.items() if n in methods}
-    assert len(budgets) == 1, "one budget for all"
+    budgets = {name: configs[name] for name in methods}
+    of_world = {(c.env, c.tasks, c.simulations, c.steps) for c in budgets.values()}
+    assert len(of_world) == 3, "one budget for all methods of a world"
     seeds = {config.seed for config in configs.values()}
     assert seeds == {10, 11, 12, 13, 14}
     assert not seeds & set(plan.TRIAL_SEEDS), "nothing is chosen on the seeds that are reported"
