@@ -265,7 +265,8 @@ class Dialogues:
             seen = seen & before.tril(columns - width)
             # Padding sees itself at least: what sees nothing is no number on some devices.
             seen.diagonal(columns - width, 1, 2).fill_(True)
-        ids, positions = ids.view(rows, width), positions.view(rows, width)
+        ids = ids.view(rows, width)
+        positions = positions.view(rows, width)
         hidden = llama.hidden_last(model, ids, positions, seen, self.cache, asked=count)
         self.logits = model.lm_head(hidden).flatten(0, 1).float()
 
@@ -349,10 +350,10 @@ class Dialogues:
         part._gather(members)
         return part
 
-    @torch.inference_mode()
     def _take(self, numbers: Sequence[int]) -> None:
         self._gather(torch.tensor(numbers, device=self.mask.device)[:, None])
 
+    @torch.inference_mode()
     def _gather(self, members: torch.Tensor) -> None:
         """Keep conversations, [rows, siblings], those of a row side by side.
 

@@ -106,8 +106,8 @@ def pass_layer(
     if places is not None:
         rows = torch.arange(len(places), device=places.device)[:, None]
         hidden, normal = hidden[rows, places], normal[rows, places]
-        of_turns = rows if len(turns[0]) > 1 else 0
-        turns = (turns[0][of_turns, places], turns[1][of_turns, places])
+        cosines, sines = (each.expand(len(hidden), -1, -1) for each in turns)
+        turns = (cosines[rows, places], sines[rows, places])
     query = turned(in_heads(attention.q_proj(normal), attention), turns)
     heard = attend(query, key, value, seen, attention.scaling)
     hidden = hidden + attention.o_proj(heard.transpose(1, 2).flatten(2))

@@ -10,6 +10,7 @@ from families import FAMILIES, family
 from transformers.cache_utils import DynamicLayer
 
 from agent_r import Episode, Start, play
+from engine import llama
 from engine.dialogues import GREEDY, Dialogues, RoomyLayer, Sampling
 from envs import Lab
 
@@ -256,6 +257,25 @@ def test_branches_that_are_fed_at_once_hear_what_each_of_them_said():
         dialogues.feed(turns)
         logits.append(dialogues.logits)
     torch.testing.assert_close(*logits)
+
+
+def test_every_token_that_is_read_sees_something_padding_too(monkeypatch):
+    """Where a token sees nothing, attention is no number on some devices."""
+    actor = tiny_actor()
+    seen = []
+    hidden_last = llama.hidden_last
+
+    def watch(model, ids, positions, sight, cache, *, asked):
+        seen.append(sight.any(-1).all())
+        return hidden_last(model, ids, positions, sight, cache, asked=asked)
+
+    monkeypatch.setattr(llama, "hidden_last", watch)
+    dialogues = actor.start([[5, 6, 7, 8], [9]])
+    dialogues.feed([[6], [7, 8, 9]])
+    dialogues.branch(2)
+    dialogues.replies()
+    assert len(seen) > 3
+    assert all(seen)
 
 
 def test_few_branches_that_still_speak_go_on_without_the_others():

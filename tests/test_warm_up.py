@@ -99,7 +99,7 @@ def test_noise_in_judged_episodes_is_as_frequent_and_of_the_kinds_that_are_said(
         anywhere += sum("from anywhere" in text for text in questions_of(messages))
     assert fields == {("role", "content", "user"), ("role", "content", "loss", "assistant")}
     assert 0.2 < verdicts[BAD] / verdicts.total() < 0.4
-    assert 0.03 < anywhere / verdicts.total() < 0.08, "0.35 times 0.15"
+    assert 0.03 < anywhere / verdicts.total() < 0.08, "0.15 of the strays"
 
 
 def test_every_other_judged_episode_begins_with_sound_steps(monkeypatch):
@@ -118,7 +118,7 @@ def test_every_other_judged_episode_begins_with_sound_steps(monkeypatch):
     for _ in range(count):
         judged_episode(world, task, ["dance"], rng)
     assert way > 2
-    expected = 0.35 * (1 + 1 / way) / 2  # of those that are sound for a while, some for no step
+    expected = 0.4 * (1 + 1 / way) / 2  # of those that are sound for a while, some for no step
     assert steps.count(0) / count == pytest.approx(expected, abs=0.035)
 
 
