@@ -122,6 +122,24 @@ def test_every_other_judged_episode_begins_with_sound_steps(monkeypatch):
     assert steps.count(0) / count == pytest.approx(expected, abs=0.035)
 
 
+def test_in_some_judged_episodes_few_actions_go_astray_and_in_some_most(monkeypatch):
+    strays = []  # of each episode, how many
+
+    def stray(*_):
+        strays[-1] += 1
+        return "dance"
+
+    monkeypatch.setattr(lessons, "stray_action", stray)
+    world = Lab()
+    task = world.tasks("train")[0]
+    rng = random.Random(3)
+    for _ in range(600):
+        strays.append(0)
+        judged_episode(world, task, ["dance"], rng)
+    many = sum(amount > 8 for amount in strays) / len(strays)
+    assert many > 0.04, "were the share the same in all, hardly any had so many"
+
+
 class Golden(Corridor):
     """A corridor that knows a way from the start only; `jump` is no action, `left` leads away."""
 
