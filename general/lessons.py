@@ -79,26 +79,25 @@ def judged_episode(
 ) -> list[Message]:
     """Return a judge's dialogue over a noisy episode: each action, its answer, the true verdict.
 
-    As in use, where it is asked from a shared node on, the judge is asked from any step on, with
-    the steps before as its log; every other time from the first.  The expert acts, but a share of
-    the actions are others (see `stray_action`), in some episodes few and in some most, since some
-    agents go astray once and some have lost their way; every other time none is before some step,
-    since the way to a shared node is mostly a good one.  An action is Good if it shortened the way
-    to the goal.  In a world that knows a gold path alone, one action in seven is put between those
-    of the path, and is Bad; if such an episode ends below 1, a mistake may have spoilt the path,
-    and nothing is judged behind the first.  Behind every other mistake a revision turn stands in
-    the log, as it does in an agent's that has learned to revise.
+    The expert acts, but a share of the actions are others (see `stray_action`), in some episodes
+    few and in some most, since some agents go astray once and some have lost their way.  Every
+    other time some steps of the way are sound and the next one is not, since the way to a shared
+    node is mostly a good one.  An action is Good if it shortened the way to the goal.  In a world
+    that knows a gold path alone, one action in seven is put between those of the path, and is Bad;
+    if such an episode ends below 1, a mistake may have spoilt the path, and nothing is judged
+    behind the first.  Behind every other mistake a revision turn stands in the log, as it does in
+    an agent's that has learned to revise.  `draw_questions` says from where on the judge is asked.
     """
     episode = Episode(world, task)
     verdicts: dict[int, str] = {}  # of the steps that were judged
     strays = rng.uniform(0.1, 0.7) if world.has_expert else 0.15
     way = world.expert() if world.has_expert else world.gold()
-    sound = rng.randrange(len(way)) if way and rng.random() < 0.5 else 0  # steps at the beginning
+    first_stray = rng.randrange(len(way)) if way and rng.random() < 0.5 else -1  # -1: any step
     while way and not episode.done:
         action = way[0]
-        if len(episode.trajectory.steps) >= sound and rng.random() < strays:
-            action = stray_action(episode, pool, rng)
         step = len(episode.trajectory.steps)
+        if step == first_stray or (step > first_stray and rng.random() < strays):
+            action = stray_action(episode, pool, rng)
         episode.act(f"Action: {action}")
         if world.has_expert:
             left = world.expert()
@@ -116,15 +115,37 @@ def judged_episode(
     if not world.has_expert and not episode.trajectory.won:
         errors = [t for t in steps if verdicts[t] == BAD]
         steps = [t for t in steps if not errors or t <= errors[0]]
-    if steps and rng.random() < 0.5:
-        del steps[: rng.randrange(len(steps))]
+    asked = draw_questions(steps, verdicts, rng)
     messages: list[Message] = []
-    for t in steps:
-        question = episode.trajectory.judge_turn(t, first=t == steps[0])
+    for t in asked:
+        question = episode.trajectory.judge_turn(t, first=t == asked[0])
         answer = JUDGE_ANSWER.format(verdict=verdicts[t])
         messages.append({"role": "user", "content": question})
         messages.append({"role": "assistant", "content": answer, "loss": True})
     return messages
+
+
+def draw_questions(
+    steps: Sequence[int], verdicts: dict[int, str], rng: random.Random
+) -> Sequence[int]:
+    """Return the steps that the judge is asked about: those it would be asked about in use, or all.
+
+    In use it is asked from a shared node on, with the steps before as its log, up to its first Bad.
+    A shared node stands shortly before a mistake, and often just behind another.  So three times in
+    four these begin with one of the mistakes, up to two steps before it or just behind it, and end
+    with the next; where there is none they begin anywhere.
+    """
+    if not steps or rng.random() >= 0.75:
+        return steps
+    errors = [place for place, t in enumerate(steps) if verdicts[t] == BAD]
+    first = rng.randrange(len(steps))
+    if errors:
+        error = rng.choice(errors)
+        first = rng.randint(max(0, error - 2), min(error + 1, len(steps) - 1))
+    for place in errors:
+        if place >= first:
+            return steps[first : place + 1]
+    return steps[first:]
 
 
 def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> str:

@@ -42,6 +42,7 @@ def test_the_judges_lessons_tell_the_truth_of_every_action_from_any_step_on(play
     verdict_counts = Counter()
     starts = Counter()
     logged = 0  # revisions before the step from which the judge is asked
+    cut = 0
     pool = ["go attic", "take rope", "put map", "dance"]
     tasks = world.tasks("train")[:150]
     for task in tasks:
@@ -51,7 +52,8 @@ def test_the_judges_lessons_tell_the_truth_of_every_action_from_any_step_on(play
         assert played[-1].done
         acting = [t for t, step in enumerate(trajectory.steps) if step.action != REVISE]
         questions = questions_of(messages)
-        asked = acting[len(acting) - len(questions) :]
+        (begun,) = [t for t in acting if trajectory.judge_turn(t, first=True) == questions[0]]
+        asked = acting[acting.index(begun) :][: len(questions)]
         for t, question in zip(asked, questions, strict=True):
             assert question == trajectory.judge_turn(t, first=t == asked[0])
         verdicts = [parse_verdict(text) for text in answers_of(messages)]
@@ -61,14 +63,17 @@ def test_the_judges_lessons_tell_the_truth_of_every_action_from_any_step_on(play
         first = first_bad(verdicts)
         error = envs.first_error(Lab(), task, trajectory.actions, asked[0])
         assert error == (None if first is None else asked[first])
+        cut += asked[-1] != acting[-1]
+        assert asked[-1] in (acting[-1], error), "it ends with a mistake, if not with the episode"
         verdict_counts.update(verdicts)
         starts[asked[0]] += 1
         logged += REVISE in trajectory.actions[: asked[0]]
     assert set(verdict_counts) == {GOOD, BAD}
     assert min(verdict_counts.values()) > 50
-    assert 0.45 < starts[0] / len(tasks) < 0.75, "every other time from the first, and by chance"
+    assert 0.25 < starts[0] / len(tasks) < 0.6, "one time in four from the first, and by chance"
     assert len(starts) > 4
-    assert logged > 5
+    assert logged > 20
+    assert cut > 40
 
 
 def test_behind_every_other_mistake_the_agent_revises(played):
@@ -96,17 +101,46 @@ def test_noise_in_judged_episodes_is_as_frequent_and_of_the_kinds_that_are_said(
         messages = judged_episode(Lab(), task, ["from anywhere"], rng)
         fields |= {(*message.keys(), message["role"]) for message in messages}
         verdicts.update(parse_verdict(text) for text in answers_of(messages))
-        anywhere += sum("from anywhere" in text for text in questions_of(messages))
+        actions = [re.findall("Action: (.*)", text)[-1] for text in questions_of(messages)]
+        anywhere += actions.count("from anywhere")
     assert fields == {("role", "content", "user"), ("role", "content", "loss", "assistant")}
-    assert 0.2 < verdicts[BAD] / verdicts.total() < 0.4
-    assert 0.03 < anywhere / verdicts.total() < 0.08, "0.15 of the strays"
+    assert 0.3 < verdicts[BAD] / verdicts.total() < 0.5
+    assert 0.12 < anywhere / verdicts[BAD] < 0.25, "0.15 of the strays, of which not all are Bad"
 
 
-def test_every_other_judged_episode_begins_with_sound_steps(monkeypatch):
-    steps = []  # at which another action than the expert's was drawn
+def test_three_dialogues_in_four_begin_near_a_mistake_and_end_with_the_next():
+    rng = random.Random(4)
+    steps = [0, 2, 3, 5, 6, 7, 8, 10, 11, 12]
+    verdicts = dict.fromkeys(steps, GOOD) | {6: BAD, 11: BAD}
+    drawn = [lessons.draw_questions(steps, verdicts, rng) for _ in range(8000)]
+    begun = Counter(asked[0] for asked in drawn)
+    near = {3, 5, 6, 7, 8, 10, 11, 12}  # around the mistake 6, then around the mistake 11
+    assert set(begun) == {0, *near}
+    assert begun[0] / 8000 == pytest.approx(1 / 4, abs=0.03)
+    for step in near:
+        assert begun[step] / 8000 == pytest.approx(3 / 4 / 8, abs=0.02)
+    for asked in drawn:
+        last = 6 if asked[0] <= 6 else 11 if asked[0] <= 11 else 12
+        whole = steps if asked[0] == 0 else steps[steps.index(asked[0]) : steps.index(last) + 1]
+        assert asked == whole
+    mistake_at_both_ends = {0: BAD, 2: GOOD, 3: BAD}
+    drawn = [lessons.draw_questions([0, 2, 3], mistake_at_both_ends, rng) for _ in range(200)]
+    assert {tuple(asked) for asked in drawn} == {(0,), (2, 3), (3,), (0, 2, 3)}
+    sound = {0: GOOD, 2: GOOD, 3: GOOD}
+    begun = Counter(lessons.draw_questions([0, 2, 3], sound, rng)[0] for _ in range(600))
+    assert set(begun) == {0, 2, 3}, "anywhere"
+    assert lessons.draw_questions([], {}, rng) == []
+
+
+def test_every_other_judged_episode_begins_with_sound_steps_and_goes_astray_behind_them(
+    monkeypatch,
+):
+    firsts = Counter()  # the step at which the first other action than the expert's was drawn
 
     def stray(episode, pool, rng):
-        steps.append(len(episode.trajectory.steps))
+        steps = episode.trajectory.steps
+        if not any(step.action == "dance" for step in steps):
+            firsts[len(steps)] += 1
         return "dance"
 
     monkeypatch.setattr(lessons, "stray_action", stray)
@@ -118,8 +152,9 @@ def test_every_other_judged_episode_begins_with_sound_steps(monkeypatch):
     for _ in range(count):
         judged_episode(world, task, ["dance"], rng)
     assert way > 2
-    expected = 0.4 * (1 + 1 / way) / 2  # of those that are sound for a while, some for no step
-    assert steps.count(0) / count == pytest.approx(expected, abs=0.035)
+    expected = (0.4 + 1 / way) / 2  # of those that are sound for a while, some for no step
+    assert firsts[0] / count == pytest.approx(expected, abs=0.035)
+    assert firsts[way - 1] / count > 1 / way / 2, "each step comes first as often"
 
 
 def test_in_some_judged_episodes_few_actions_go_astray_and_in_some_most(monkeypatch):

@@ -17,7 +17,7 @@ TINY: dict[str, Any] = {
     "optimizer": "muon",
     "steps": 800,
     "batch_size": 2048,
-    "micro_batch": 1024,
+    "micro_batch": 2048,
     "lr": 2e-3,
     "dpo_lr": 1e-4,
     "warmup_lr": 2e-3,
