@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 import train
-from engine import checkpoint, folder
+from engine import checkpoint, folder, going_on
 
 SMALL = shlex.split(
     "--tiny --env course.handmade:Boxes --iterations 2 --tasks 16 --simulations 4 --branch 3 "
@@ -96,6 +96,20 @@ def count_events(most):
     return events
 
 
+READY = "all that was made is read"
+
+
+def tell_ready():
+    """Have this process say when it begins to make what is not there yet."""
+    function = going_on.Kept.ready
+
+    def ready(kept):
+        function(kept)
+        print(READY)
+
+    going_on.Kept.ready = ready
+
+
 # --- what is left
 
 
@@ -152,9 +166,9 @@ def main():
         startups = []
         while True:
             begun = time.monotonic()
-            size = log.stat().st_size
-            process = sitting(command, log)
-            while log.stat().st_size == size:  # the configuration is printed when all is set up
+            before = log.read_text().count(READY)
+            process = sitting(command, log, tell_ready)
+            while log.read_text().count(READY) == before:
                 time.sleep(0.005)
             startups.append(time.monotonic() - begun)
             if kills < options.kills:
