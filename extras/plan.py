@@ -34,11 +34,12 @@ VARIANTS = {
 }
 
 # The learning rates that are tried: the best of a method must not be the edge of its grid.
-# Agent-R has the preset's, which was chosen with it, in whole runs on other validation seeds.
+# Agent-R has the preset's, which was chosen with it, in whole runs on validation tasks.
 RATES = dict.fromkeys(METHODS, ("5e-4", "1e-3", "2e-3", "4e-3"))
 RATES["agent-r"] = ("2e-3",)
 RATES["bc"] = ("1.25e-4", "2.5e-4", "5e-4", "1e-3", "2e-3")
 RATES["eto"] = ("1e-5", "3e-5", "1e-4", "3e-4", "1e-3")
+TRIED = tuple(method for method in METHODS if len(RATES[method]) > 1)
 TRIAL = "--env lab --iterations 1 --eval-split validation --eval-tasks 400"
 TRIAL_SEEDS = (100, 101, 102)
 
@@ -77,12 +78,10 @@ def trials() -> dict[str, list[str]]:
     """Return the arguments of each trial by its name.
 
     A trial is one iteration with one method, learning rate and seed, scored on lab's validation
-    tasks.  A method with a single rate has none.
+    tasks.
     """
     arguments = {}
-    for method in METHODS:
-        if len(RATES[method]) == 1:
-            continue
+    for method in TRIED:
         for rate, seed in itertools.product(RATES[method], TRIAL_SEEDS):
             flags = f"{TRIAL} --seed {seed} --method {method} {rate_flag(method)} {rate}"
             arguments[f"trial {method} {rate} {seed}"] = flags.split()

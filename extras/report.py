@@ -25,10 +25,9 @@ from extras.evidence import (
     percent,
     read_evidence,
 )
-from extras.plan import ABLATIONS, METHODS, RATES, VARIANTS, WORLDS
+from extras.plan import ABLATIONS, METHODS, RATES, TRIED, VARIANTS, WORLDS
 
 LABELS = (*METHODS, *VARIANTS)
-BASELINES = tuple(method for method in METHODS if method != "agent-r")
 
 
 def write(seeds: int) -> None:
@@ -350,7 +349,7 @@ def learning_rates() -> list[str]:
     """Return the section on the trials of the learning rates."""
     widest = max(len(rates) for rates in RATES.values())
     rows = []
-    for method in BASELINES:
+    for method in TRIED:
         cells = [method]
         for rate in RATES[method]:
             score = plan.trial_score(method, rate)

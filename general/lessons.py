@@ -83,16 +83,16 @@ def judged_episode(
     few and in some most, since some agents go astray once and some have lost their way.  Every
     other time some steps of the way are sound and the next one is not, since the way to a shared
     node is mostly a good one.  An action is Good if it shortened the way to the goal.  In a world
-    that knows a gold path alone, one action in seven is put between those of the path, and is Bad;
+    that knows a gold path alone, the others are put between the actions of the path, and are Bad;
     if such an episode ends below 1, a mistake may have spoilt the path, and nothing is judged
     behind the first.  Behind every other mistake a revision turn stands in the log, as it does in
-    an agent's that has learned to revise.  `draw_questions` says from where on the judge is asked.
+    an agent's that has learned to revise.  `draw_questions` says what the judge is asked about.
     """
     episode = Episode(world, task)
     verdicts: dict[int, str] = {}  # of the steps that were judged
     strays = rng.uniform(0.1, 0.7) if world.has_expert else 0.15
     way = world.expert() if world.has_expert else world.gold()
-    first_stray = rng.randrange(len(way)) if way and rng.random() < 0.5 else -1  # -1: any step
+    first_stray = rng.randrange(len(way)) if way and rng.random() < 0.5 else -1  # -1: any
     while way and not episode.done:
         action = way[0]
         step = len(episode.trajectory.steps)

@@ -71,6 +71,11 @@ def status_of(process):
     return os.waitstatus_to_exitcode(status)
 
 
+def has_ended(process):
+    """Whether a sitting is over; its status is still to be asked for."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def count_events(most):
     """Have this process kill itself at an event: a step, a word from the actor, a file written.
 
@@ -168,7 +173,7 @@ def main():
             begun = time.monotonic()
             before = log.read_text().count(READY)
             process = sitting(command, log, tell_ready)
-            while log.read_text().count(READY) == before:
+            while log.read_text().count(READY) == before and not has_ended(process):
                 time.sleep(0.005)
             startups.append(time.monotonic() - begun)
             if kills < options.kills:

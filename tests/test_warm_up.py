@@ -42,7 +42,7 @@ def test_the_judges_lessons_tell_the_truth_of_every_action_from_any_step_on(play
     verdict_counts = Counter()
     starts = Counter()
     logged = 0  # revisions before the step from which the judge is asked
-    cut = 0
+    cut = 0  # dialogues that end before the episode does
     pool = ["go attic", "take rope", "put map", "dance"]
     tasks = world.tasks("train")[:150]
     for task in tasks:
