@@ -468,8 +468,11 @@ def test_webshop_s_old_environments_are_not_given_to_two_copies(serve):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_environments_are_closed_when_a_signal_ends_the_process(serve, name):
     gym = serve("textcraft")
+    usual = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
     lines = [
-        "import time",
+        "import signal, time",
+        # Whoever begins the tests in the background, or by nohup, ignores it for all below.
+        f"signal.signal(signal.{name}, signal.{usual})",
         "from worlds.agentgym import make_world",
         f"make = make_world('textcraft@{gym.url}')",
         "worlds = [make(), make()]",
