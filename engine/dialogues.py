@@ -103,7 +103,7 @@ def spacious(length: int) -> int:
 def larger(states: torch.Tensor, size: int) -> torch.Tensor:
     """Return states, [rows, heads, length, width], with room for `size` columns."""
     rows, heads, length, width = states.shape
-    room = states.new_empty(rows, heads, size, width)
+    room = states.new_zeros(rows, heads, size, width)  # read and not seen: see `attend_plainly`
     room[:, :, :length] = states
     return room
 

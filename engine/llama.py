@@ -79,6 +79,10 @@ def hidden_last(
     return Normal.of(base.norm, hidden)
 
 
+# So many places read keys in bfloat16 faster by plain products, on a CPU: one token of 32 rows over
+# 800 columns of SmolLM2 in 3.1 ms a layer, not 5.0.
+FEW = 9
+
 Turns = tuple[torch.Tensor, torch.Tensor]  # cosines, sines of positions, [1 or rows, length, size]
 
 
@@ -126,12 +130,44 @@ def attend(
     query: [rows, heads, asked, size]; key, value: [rows, fewer heads, columns, size].
     """
     shape = query.shape
-    if shape[2] == 1:  # heads that share keys are as so many places, which read them together
-        query = query.reshape(len(query), key.shape[1], -1, shape[3])
+    # Heads that share keys are as so many places, which read them together.
+    folded = query.reshape(len(query), key.shape[1], -1, shape[3])
+    few = seen is not None and folded.shape[2] <= FEW and not torch.is_grad_enabled()
+    if few and key.dtype == torch.bfloat16 and key.device.type == "cpu":
+        return attend_plainly(folded, key, value, seen, scale).reshape(shape)
+    if shape[2] == 1:
+        query = folded
     heard = scaled_dot_product_attention(
         query, key, value, seen, is_causal=seen is None, scale=scale, enable_gqa=True
     )
     return heard.reshape(shape)
+
+
+def attend_plainly(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Return what few places hear, [rows, heads, places, size], by two products of matrices.
+
+    Of the places of `query` those that stand for heads with the same keys see the same, so that
+    seen is [rows, 1, asked, columns].  Keys and values are read with the room behind them, as
+    products of what lies without gaps are faster; no one sees it, and it must hold numbers.
+    """
+    rows, heads, places, _ = query.shape
+    asked, columns = seen.shape[2:]
+    key, value = with_room(key), with_room(value)
+    room = key.shape[2]
+    seen = torch.nn.functional.pad(seen, (0, room - columns))
+    scores = (query @ key.transpose(2, 3)) * scale
+    scores = scores.view(rows, heads, -1, asked, room)
+    scores = scores.masked_fill(~seen[:, :, None], torch.finfo(scores.dtype).min)
+    chances = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    return chances.view(rows, heads, places, room) @ value
+
+
+def with_room(states: torch.Tensor) -> torch.Tensor:
+    """Return keys or values, [rows, heads, columns, size], with the room of their cache behind."""
+    rows, heads, _, size = states.shape
+    return states.as_strided((rows, heads, states.stride(1) // size, size), states.stride())
 
 
 def in_heads(projected: torch.Tensor, attention: Any) -> torch.Tensor:

@@ -6,6 +6,7 @@ from families import family
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from engine import llama
+from engine.dialogues import RoomyLayer
 from engine.learning import keep_between_layers, learned_logits, learned_loss
 from train import masked_loss
 
@@ -196,3 +197,37 @@ def test_the_loss_of_a_plain_llama_goes_this_way(monkeypatch):
     monkeypatch.setattr("engine.learning.PIECE", 1)
     assert learned_loss(model, masked_loss, ids, labels).item() == pytest.approx(expected.item())
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_few_places_read_plainly_what_torch_s_own_attention_reads(monkeypatch, asked):
+    """Nine heads, three of keys, in bfloat16; room with other things is behind the columns."""
+    generator = torch.Generator().manual_seed(asked)
+    query = torch.randn(4, 9, asked, 8, generator=generator).bfloat16()
+    rooms = torch.randn(2, 4, 3, 25, 8, generator=generator).bfloat16()
+    key, value = rooms[:, :, :, :20]
+    seen = torch.rand(4, 1, asked, 20, generator=generator) < 0.5
+    seen[:, :, :, -1] = True
+    with torch.inference_mode():
+        plain = llama.attend(query, key, value, seen, 0.3)
+        monkeypatch.setattr(llama, "FEW", 0)
+        own = llama.attend(query, key, value, seen, 0.3)
+    torch.testing.assert_close(plain, own, rtol=0.03, atol=0.03)
+    assert not torch.equal(plain, own)  # else the same way was gone twice
+
+
+def test_a_place_that_sees_nothing_hears_numbers():
+    query = torch.ones(2, 2, 1, 8).bfloat16()
+    key, value = torch.ones(2, 2, 2, 5, 8).bfloat16()
+    with torch.inference_mode():
+        heard = llama.attend(query, key, value, torch.zeros(2, 1, 1, 5, dtype=torch.bool), 1.0)
+    assert heard.isfinite().all()
+
+
+def test_the_room_of_a_cache_holds_numbers():
+    """It is read, though no one sees it, and nothing times what is no number is no number."""
+    layer = RoomyLayer()
+    for new in (3, 40, 1):
+        layer.update(*torch.ones(2, 2, 1, new, 4))
+        assert all(room.isfinite().all() for room in layer.room)
+        assert layer.room[0].shape[2] > layer.keys.shape[2]
