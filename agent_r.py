@@ -159,8 +159,9 @@ class Trajectory:
     def judge_turn(self, t: int, first: bool = True) -> str:
         """Return the judge's turn on action t and its observation (paper, Table 4).
 
-        The first turn of a dialogue also holds the task and the log of all before t, in which a
-        revision stands like any other turn, though nobody is asked about it.
+        The first turn of a dialogue fills JUDGE_PROMPT: `question`, and as log a JUDGE_TURN of each
+        step before t, on lines of its own (none at t = 0).  A revision stands there like any other
+        step, though nobody is asked about it.
         """
         turns = []
         for step in self.steps[: t + 1]:

@@ -6,7 +6,7 @@ trajectory is the bad one through t', then a revision thought, and the good acti
 node: the agent errs, notices, and goes another way.
 
 Read in order: `pair_leaves`, `find_first_errors` (the judge), `splice`, `execute`, `criticise`,
-`failed_prefixes` and `judge_figures` (measuring, which alone may ask a world's truth).
+`failed_prefixes` (measuring, which alone may ask a world's truth).
 `python -m extras.show revision` shows one revision.
 
 Changed from the released code, which pairs any two leaves by their gap in score and may cut inside
@@ -138,8 +138,8 @@ def shared_steps(bad: Node, good: Node) -> int:
 def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> list[Pair]:
     """Return bad leaves of a tree, at most `settings.pairs` drawn by `rng`, with their good leaves.
 
-    A leaf is good by `Step.is_good`; a pair needs r(good) - r(bad) > beta, as its experiments ran
-    (the paper's text has r(bad) < beta < r(good)).  All good ones are kept, the deepest shared node
+    A leaf is good by `Step.is_good`; a pair needs r(good) - r(bad) > beta, as the paper ran it (its
+    text has r(bad) < beta < r(good)).  All good ones are kept, the deepest shared node
     first, then as sampled; a good leaf may be the bad one of a pair.  A root has no step: no leaf.
     """
     leaves = [leaf for leaf in tree.leaves() if leaf.step]
@@ -246,7 +246,8 @@ def find_first_errors(
 def ask(actor: Actor, trajectory: Trajectory, start: int) -> list[Question]:
     """Return the judge's questions from step `start` on, as many as are sure to fit.
 
-    The first opens the dialogue.  Revisions are passed over.  Answers may take all `judge_tokens`.
+    The first opens the dialogue.  Revisions are passed over.  Answers may take all `judge_tokens`;
+    a dialogue of `max_length` tokens fits.  Behind a question that does not, none is asked.
     """
     questions: list[Question] = []
     length = 0
@@ -330,10 +331,11 @@ def splice(
 ) -> Trajectory:
     """Return the revision trajectory (paper, Phase I): `bad` with other steps.
 
-    Bad steps up to and including t' = `error` are context and not learned, the `revision_turn` is
-    learned, and the good steps after the shared node keep their own `learned`.  The good
-    observations stay as they were recorded.  Ours: with `back` > 0 the good steps begin that many
-    before the shared node, which walks back to it where the world lets one do so.
+    Bad steps up to and including t' = `error` are context and not learned.  The `revision_turn`,
+    with the score after t', is learned.  The good steps after the shared node keep their `learned`
+    and the observations that were recorded.  `bad` and `good` themselves stay as they are.  Ours:
+    with `back` > 0 the good steps begin that many before the shared node, which walks back to it
+    where the world lets one do so.
     Raises `ValueError` if t' lies in the shared prefix or behind the bad trajectory's end.
     """
     if not shared <= error < len(bad.steps):
@@ -347,8 +349,8 @@ def splice(
 def execute(world: World, revision: Trajectory) -> Trajectory | None:
     """Return the same replies, learned or not, with the observations that the world really gives.
 
-    It is None if the episode ends early or falls short of the splice's score, unless it is won: a
-    longer way may pay a little less.
+    It is None if the episode ends before the last reply, or is lost.  It is also None if it pays
+    less than the splice and is no success: a longer way may pay a little less.
     """
     episode = Episode(world, revision.task)
     for step in revision.steps:
@@ -356,7 +358,8 @@ def execute(world: World, revision: Trajectory) -> Trajectory | None:
             return None
         episode.act(step.reply, step.learned)
     executed = episode.trajectory
-    return executed if executed.won or executed.score >= revision.score else None
+    holds = executed.won or executed.score >= revision.score
+    return executed if holds and not episode.lost else None
 
 
 def verified_splice(
@@ -554,42 +557,3 @@ def failed_prefixes(
         else:
             starts.append(Start(trajectory.task, steps))
     return starts, lost
-
-
-def judge_figures(
-    truth: Sequence[int | None], errors: Sequence[int | None]
-) -> dict[str, float | None]:
-    """Return the judge's figures against the truth, the first error of each episode or None.
-
-    Of the episodes with an error: the shares in which the judge named that very step, and it or a
-    neighbour.  `false_alarms` is the share of the others in which it called something Bad.
-    """
-    exact = []
-    close = []
-    alarms = []
-    for right, answer in zip(truth, errors, strict=True):
-        if right is None:
-            alarms.append(answer is not None)
-        else:
-            exact.append(answer == right)
-            close.append(answer is not None and abs(right - answer) <= 1)
-    return {
-        "first_error_exact": mean(exact),
-        "first_error_within_1": mean(close),
-        "false_alarms": mean(alarms),
-    }
-
-
-def exact_as_used(judged: Sequence[Judged], make_world: Callable[[], World]) -> float | None:
-    """Return the share of the judged pairs in which the critic named the first true error.
-
-    It counts from the step on from which the critic was asked.  None found, where there is one, is
-    wrong, and the reverse as well.  Without an expert, and of no pair, the share is None.
-    """
-    world = make_world()
-    right = []
-    for case in judged if world.has_expert else ():
-        played = case.trajectory
-        truth = first_error(world, played.task, played.actions, case.start)
-        right.append(case.error == truth)
-    return mean(right)

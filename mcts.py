@@ -125,7 +125,7 @@ def uct(value_sum: float, visits: int, parent_visits: int, c_uct: float) -> floa
 
 
 def select(root: Node, c_uct: float) -> Node:
-    """Go down by highest UCT to a node that was never expanded.
+    """Go down by highest UCT to a node that was never expanded; `uct` is asked for the scores.
 
     Ties go to the child that was sampled first.  A finished child is passed over, so that no
     simulation is spent on what is known; the root itself must not be finished.
@@ -146,8 +146,10 @@ def select(root: Node, c_uct: float) -> Node:
 def expand(node: Node, replies: Sequence[str]) -> int | None:
     """Expand a node by a child for each new reply; return the index of the reply to play.
 
-    It is the first whose child was never visited, else the first whose child is not finished; None
-    if all of them are, so that there is nothing left to find out.
+    Children are found by the whole reply, and one that is there stays as it is.  A new one's step
+    has the reply, the action read from it (`parse_action`), no observation ("") and the score 0.0.
+    To play is the first reply whose child was never visited, else the first whose child is not
+    finished; None if all of them are, so that there is nothing left to find out.
     """
     node.expanded = True
     for reply in replies:
@@ -181,8 +183,9 @@ def backpropagate(leaf: Node, value: float) -> None:
 def graft(node: Node, episode: Episode) -> Node:
     """Hang what an episode did beyond `node` below it; return the leaf, `done` and `finish`ed.
 
-    A node that was sampled earlier and is visited for the first time learns only now what the world
-    answered.
+    The episode's steps begin at the root; those up to `node` are in the tree.  A node that was
+    sampled and never visited, be it `node` itself or one on the way, takes the episode's step, with
+    answer, score and all; one that was visited keeps its own.  No visit is counted here.
     """
     steps = episode.trajectory.steps
     depth = len(node.path())

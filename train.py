@@ -59,7 +59,7 @@ from records import episodes, stages
 from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
 from settings.command import Said, announce, claimed
 from settings.config import Config, check, derive
-from settings.exam import Exam, make_exam
+from settings.exam import Exam, exact_as_used, judge_figures, make_exam
 from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
 # --- general data; its lessons are the only training data that asks a world's truth
@@ -436,7 +436,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajecto
     episodes = in_pieces(play_some, starts, rollouts, **stages.EPISODES)
     row: Row = {"tasks": len(exam.tasks), **figures(episodes)}
     row.update(recovery=None, recovery_prefixes=None, recovery_left_out=None)
-    row.update(critique.judge_figures([], []))  # None, each of them
+    row.update(judge_figures([], []))  # None, each of them
     world = exam.make()
     row["begun_anew"] = processes.over_all(world.begun_anew)
     if not world.has_expert:
@@ -452,7 +452,7 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajecto
     truth = [first_error(world, played.task, played.actions) for played in episodes]
     from_the_first = [0] * len(episodes)
     errors = critique.find_first_errors(actor, episodes, from_the_first, rollouts)
-    row.update(critique.judge_figures(truth, errors))
+    row.update(judge_figures(truth, errors))
     return row, episodes
 
 
@@ -739,7 +739,7 @@ class Run:
                 spent = {"trained_tokens": self.tokens, "seconds": seconds, "eta": self.config.eta}
                 spent.update(learned_shares(self.learned, LEARNED))
                 judged = self.judged.get(exam.name, [])
-                exact = critique.exact_as_used(judged, exam.make)
+                exact = exact_as_used(judged, exam.make)
                 in_use = {"first_error_exact_used": exact, "judged_pairs": len(judged)}
                 data_figures = {**self.data_figures[exam.name], **in_use}
                 rows.append({**of_run, **of_exam, **play_figures, **data_figures, **spent})

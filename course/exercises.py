@@ -155,7 +155,7 @@ EXERCISES = (
         "critique.transition_point",
         "t', the first Bad",
         "Phase I, the transition point",
-        "what `judge` does with it",
+        "what `find_first_errors` does with it",
     ),
     Exercise(
         7,

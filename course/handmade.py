@@ -15,6 +15,7 @@ from mcts import Node, Tree
 # --- failures that explain themselves
 
 LENGTH = 600  # characters of a value that are shown at most
+LINE = 80  # characters of a text that is read at a glance
 
 
 def same(got, expected, within=1e-6):
@@ -45,6 +46,17 @@ def shown(value):
     return text if len(text) <= LENGTH else f"{text[:LENGTH]} ... ({len(text)} characters)"
 
 
+def apart(got, expected):
+    """Return where two long texts part, and how each goes on."""
+    place = 0
+    while got[place : place + 1] == expected[place : place + 1]:
+        place += 1
+    begin = max(0, place - LINE // 2)
+    before = f"  the same up to: ...{expected[begin:place]!r}"
+    ends = [text[place : place + LINE] or "(the end)" for text in (expected, got)]
+    return f"{before}\n  then expected:  {ends[0]!r}\n  then got:       {ends[1]!r}"
+
+
 def check(what, got, expected, *causes, within=1e-6):
     """Fail unless `got` is `expected`.
 
@@ -54,6 +66,8 @@ def check(what, got, expected, *causes, within=1e-6):
     if same(got, expected, within):
         return
     message = f"{what}\n  expected: {shown(expected)}\n  got:      {shown(got)}"
+    if isinstance(got, str) and isinstance(expected, str) and len(expected) > LINE:
+        message = f"{what}\n{apart(got, expected)}"
     for value, mistake in causes:
         if same(got, value, within):
             message += f"\n  likely cause: {mistake}"

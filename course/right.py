@@ -246,6 +246,8 @@ EXECUTE = """
             return None
         episode.act(step.reply, learned=step.learned)
     executed = episode.trajectory
+    if episode.lost:
+        return None
     if executed.won:
         return executed
     if executed.score >= revision.score:
@@ -728,7 +730,7 @@ RIGHT = {
     episode = Episode(world, revision.task)
     for number, step in enumerate(revision.steps):
         episode.act(step.reply, step.learned)
-        if episode.done and number + 1 < len(revision.steps):
+        if episode.lost or (episode.done and number + 1 < len(revision.steps)):
             return None
     executed = episode.trajectory
     if not executed.won and executed.score < revision.score:
@@ -742,7 +744,7 @@ RIGHT = {
         step = left.pop(0)
         episode.act(step.reply, step.learned)
     holds = episode.trajectory.won or not episode.trajectory.score < revision.score
-    return episode.trajectory if holds and not left else None
+    return episode.trajectory if holds and not left and not episode.lost else None
 """,
     ),
     20: (

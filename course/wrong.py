@@ -256,6 +256,39 @@ WRONG = {
         "tuples instead of pairs": changed(
             PAIR_LEAVES, ("Pair(tree, bad, goods)", "(tree, bad, goods)")
         ),
+        "a pair for each good leaf": changed(
+            PAIR_LEAVES,
+            (
+                "pairs.append(Pair(tree, bad, goods))",
+                "pairs.extend(Pair(tree, bad, [good]) for good in goods)",
+            ),
+        ),
+        "as many as are asked for, whatever there is": changed(
+            PAIR_LEAVES,
+            ("    rng.shuffle(pairs)\n", ""),
+            ("pairs[: settings.pairs]", "rng.sample(pairs, settings.pairs)"),
+        ),
+        "drawn among all leaves": changed(
+            PAIR_LEAVES,
+            (
+                "for bad in leaves:",
+                "for bad in rng.sample(leaves, min(settings.pairs, len(leaves))):",
+            ),
+        ),
+        "pairs without a good leaf": changed(PAIR_LEAVES, ("if goods:", "if True:")),
+        "a success is never bad": changed(
+            PAIR_LEAVES, ("if goods:", "if goods and not bad.step.is_good(1.0):")
+        ),
+        "in order by the pairing alone": changed(
+            PAIR_LEAVES, ("goods.sort(", "settings.pairing == 'deepest' and goods.sort(")
+        ),
+        "a window of neighbours that never reaches the last": changed(
+            PAIR_LEAVES,
+            (
+                "rng.shuffle(pairs)",
+                "k = rng.randrange(max(1, len(pairs) - settings.pairs)); pairs = pairs[k:]",
+            ),
+        ),
     },
     6: {
         "Uncertain is Bad": changed(TRANSITION_POINT, ('== "Bad"', '!= "Good"')),
@@ -325,6 +358,17 @@ WRONG = {
             ),
         ),
         "nothing refused": changed(SPLICE, ("error < shared or error >= len(bad.steps)", "False")),
+        "one step back at most": changed(SPLICE, ("shared - back", "shared - min(back, 1)")),
+        "the world's word on success lost": changed(
+            SPLICE,
+            (
+                "(good.steps[at])",
+                "(replace(good.steps[at], won=None))",
+            ),
+        ),
+        "the good trajectory changed": changed(
+            SPLICE, ("    return Trajectory", "    good.steps[:] = steps\n    return Trajectory")
+        ),
         "error at the fork refused": changed(SPLICE, ("error < shared", "error <= shared")),
         "the bad steps marked where they stand": changed(
             SPLICE,
@@ -676,6 +720,19 @@ WRONG = {
             GRAFT,
             ("        node = child\n", "        node.expanded = True\n        node = child\n"),
         ),
+        "the answer alone taken over": changed(
+            GRAFT,
+            (
+                "node.step = steps[depth - 1]",
+                "node.step.observation = steps[depth - 1].observation",
+            ),
+            ("child.step = step\n", "child.step.observation = step.observation\n"),
+        ),
+        "children by their actions": changed(
+            GRAFT,
+            ("node.children.get(step.reply)", "node.children.get('Action: ' + step.action)"),
+            ("node.children[step.reply]", "node.children['Action: ' + step.action]"),
+        ),
         "the node comes back, not the leaf": changed(
             GRAFT,
             ("    depth = ", "    given = node\n    depth = "),
@@ -705,6 +762,13 @@ WRONG = {
         "the whole reply for the action": changed(
             JUDGE_TURN, ("action=step.action", "action=step.reply")
         ),
+        "braces of a text taken for fields": changed(
+            JUDGE_TURN,
+            (
+                "JUDGE_PROMPT.format(task=self.question, log=log, current=current)",
+                "JUDGE_PROMPT.replace('{log}', log).format(task=self.question, current=current)",
+            ),
+        ),
         "the name of the task": changed(JUDGE_TURN, ("task=self.question", "task=self.task")),
         "the instruction alone": changed(
             JUDGE_TURN, ("task=self.question", "task=self.instruction")
@@ -717,6 +781,18 @@ WRONG = {
         "the first judgement": changed(
             PARSE_VERDICT, ("        last = match\n", "        last = last or match\n")
         ),
+        "the last line alone": changed(
+            PARSE_VERDICT, ("finditer(reply)", "finditer(reply.rpartition('\\n')[2])")
+        ),
+        "line by line": """
+            last = None
+            for line in reply.split("\\n"):
+                for match in VERDICT.finditer(line):
+                    last = match
+            return last.group(1).capitalize() if last else "Uncertain"
+        """,
+        "as it was written": changed(PARSE_VERDICT, (".capitalize()", "")),
+        "label and all": changed(PARSE_VERDICT, ("last.group(1)", "last.group(0)")),
         "any word that is a verdict": """
             for verdict in ("Good", "Bad", "Uncertain"):
                 if verdict.lower() in reply.lower():
@@ -811,6 +887,11 @@ WRONG = {
                 "learned=step.learned)\n",
                 "learned=step.learned)\n        if episode.done:\n            return None\n",
             ),
+        ),
+        "a lost episode kept": changed(EXECUTE, ("if episode.lost:", "if False:")),
+        "the thoughts lost": changed(EXECUTE, ("act(step.reply", "act('Action: ' + step.action")),
+        "nearly what was promised": changed(
+            EXECUTE, ("executed.score >= revision.score", "executed.score > revision.score - 0.01")
         ),
         "actions without a reply": changed(EXECUTE, ("act(step.reply", "act(step.action")),
         "False for what is not kept": EXECUTE.replace("return None", "return False"),

@@ -134,10 +134,8 @@ def carry_out(
         status = 2
         message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
     except NotImplementedError as error:
-        if not str(error).startswith("Exercise "):  # a blank of the course
-            raise
         status = 2
-        message = f"{error}, is not written yet"
+        message = blank(error)
     except Terminated:
         status = 143
         message = f"stopped; {stopped}"
@@ -146,6 +144,13 @@ def carry_out(
         message = f"stopped; {stopped}"
     print(f"{program}: {sentence(message)}", file=sys.stderr)
     return status
+
+
+def blank(error: NotImplementedError) -> str:
+    """Return what to say of a blank of the course; raise any other error again."""
+    if not str(error).startswith("Exercise "):
+        raise error
+    return f"{error}, is not written yet"
 
 
 class Terminated(KeyboardInterrupt):

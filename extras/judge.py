@@ -21,7 +21,7 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 from agent_r import Actor, Episode, Trajectory
-from critique import find_first_errors, judge_figures
+from critique import find_first_errors
 from engine import UserError, command_line
 from engine.dialogues import Dialogues
 from engine.loading import pick_device
@@ -29,6 +29,7 @@ from engine.replies import VERDICT
 from engine.table import Column, table
 from envs import World, first_error, make_world
 from general.lessons import stray_action
+from settings.exam import judge_figures
 
 PROGRAM = "python -m extras.judge"
 STRAYS = 0.35  # the share of other actions

@@ -350,9 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {command_line.sentence(str(error))}", file=sys.stderr)
         return 2
     except NotImplementedError as error:
-        if not str(error).startswith("Exercise "):  # a blank of the course
-            raise
-        print(f"{PROGRAM}: {error}, is not written yet", file=sys.stderr)
+        print(f"{PROGRAM}: {command_line.blank(error)}", file=sys.stderr)
         return 2
     except (EOFError, KeyboardInterrupt):
         print()

@@ -120,7 +120,9 @@ class Config:
     def critique_settings(self, iteration: int) -> CritiqueSettings:
         """Return the flags that belong to the critique; alpha may rise with the iterations.
 
-        Direct-Revision, a baseline, keeps the whole failure, then the thought, then the good steps.
+        Iterations are counted from 1.  Direct-Revision, a baseline, asks no judge, and keeps the
+        whole failure, then the thought, then the good steps: its critic is "end" and its splice
+        "paper", whatever the flags say.
         """
         alpha = self.alphas()[iteration - 1]
         settings = CritiqueSettings(

@@ -1,13 +1,17 @@
-"""The held-out tasks on which every method is measured."""
+"""The held-out tasks on which every method is measured, and the judge's marks.
+
+Measuring may ask a world's truth; what is measured may not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent_r import Start
+from agent_r import Start, mean
+from critique import Judged
 from engine import UserError
-from envs import World
+from envs import World, first_error
 from settings.config import Config, derive
 
 
@@ -32,3 +36,45 @@ def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
     tasks = world.tasks(config.eval_split)
     count = min(config.eval_tasks, len(tasks))
     return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))
+
+
+# --- the judge's marks
+
+
+def judge_figures(
+    truth: Sequence[int | None], errors: Sequence[int | None]
+) -> dict[str, float | None]:
+    """Return the judge's figures against the truth, the first error of each episode or None.
+
+    Of the episodes with an error: the shares in which the judge named that very step, and it or a
+    neighbour.  `false_alarms` is the share of the others in which it called something Bad.
+    """
+    exact = []
+    close = []
+    alarms = []
+    for right, answer in zip(truth, errors, strict=True):
+        if right is None:
+            alarms.append(answer is not None)
+        else:
+            exact.append(answer == right)
+            close.append(answer is not None and abs(right - answer) <= 1)
+    return {
+        "first_error_exact": mean(exact),
+        "first_error_within_1": mean(close),
+        "false_alarms": mean(alarms),
+    }
+
+
+def exact_as_used(judged: Sequence[Judged], make_world: Callable[[], World]) -> float | None:
+    """Return the share of the judged pairs in which the critic named the first true error.
+
+    It counts from the step on from which the critic was asked.  None found, where there is one, is
+    wrong, and the reverse as well.  Without an expert, and of no pair, the share is None.
+    """
+    world = make_world()
+    right = []
+    for case in judged if world.has_expert else ():
+        played = case.trajectory
+        truth = first_error(world, played.task, played.actions, case.start)
+        right.append(case.error == truth)
+    return mean(right)

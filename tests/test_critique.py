@@ -18,18 +18,15 @@ from critique import (
     REVISION_THOUGHTS,
     CritiqueSettings,
     Example,
-    Judged,
     Pair,
     Revisions,
     criticise,
     errors_by_critic,
-    exact_as_used,
     execute,
     failed_prefixes,
     find_first_errors,
     good_examples,
     idle_steps,
-    judge_figures,
     learnable,
     pair_leaves,
     preference_examples,
@@ -1114,63 +1111,7 @@ def test_a_prefix_from_which_nothing_leads_to_the_goal_is_left_out_and_counted()
     assert [len(start.steps) for start in starts] == [19]
 
 
-# --- the judge's marks
-
-
-def test_the_judges_marks_by_hand():
-    #        exact  near  near  far  missed  right, left alone  right, false alarm
-    truth = [2, 2, 2, 5, 0, None, None, None]
-    errors = [2, 1, 3, 2, None, None, None, 4]
-    assert judge_figures(truth, errors) == {
-        "first_error_exact": pytest.approx(1 / 5),
-        "first_error_within_1": pytest.approx(3 / 5),
-        "false_alarms": pytest.approx(1 / 3),
-    }
-
-
-def test_a_judge_that_is_two_steps_off_is_not_within_one():
-    figures = judge_figures([3, 3, 3, 3, None, None], [3, 2, 5, None, None, 1])
-    expected = {"first_error_exact": 0.25, "first_error_within_1": 0.5, "false_alarms": 0.5}
-    assert figures == expected
-
-
-def test_a_miss_is_not_near_the_first_step():
-    assert judge_figures([0, 1], [None, None])["first_error_within_1"] == 0.0
-
-
-def test_marks_that_nothing_could_earn_are_none():
-    assert set(judge_figures([], []).values()) == {None}
-    assert judge_figures([None], [None])["first_error_exact"] is None
-    assert judge_figures([1], [1])["false_alarms"] is None
-
-
-def test_truth_and_findings_of_different_length_are_refused():
-    with pytest.raises(ValueError, match="zip"):
-        judge_figures([1], [])
-
-
-# --- the judge as it is used
-
-
-def test_the_share_of_first_errors_named_as_used_by_hand():
-    long = trajectory_of(CUP, *LONG)  # wrong at 0, right at 1, wrong from 2 on
-    right = trajectory_of(CUP, "go kitchen", *SOLVED)  # right from 1 on
-    cases = [
-        (Judged(long, 0, 0), True),
-        (Judged(long, 1, 2), True),
-        (Judged(long, 1, 0), False),  # before it was asked
-        (Judged(long, 1, None), False),  # none found
-        (Judged(long, 3, 4), False),
-        (Judged(long, 3, 3), True),
-        (Judged(right, 1, None), True),
-        (Judged(right, 1, 2), False),  # an error where none is
-    ]
-    for case, expected in cases:
-        assert exact_as_used([case], Lab) == float(expected)
-    assert exact_as_used([case for case, _ in cases], Lab) == 0.5
-    assert exact_as_used([], Lab) is None
-    silent = episode(Corridor, "test-0", "left", "left").trajectory
-    assert exact_as_used([Judged(silent, 0, 0)], Corridor) is None
+# --- what is remembered
 
 
 def test_every_pair_is_remembered_as_it_was_judged():

@@ -365,7 +365,7 @@ def test_what_stops_one_stops_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train.mcts, "search", stumble)
     statuses, said = run_in_processes(tmp_path / "p", 2, arguments)
-    assert statuses == [2, 2]
+    assert statuses == [2, 2], said
     lines = [line for text in said for line in text.splitlines() if line.startswith("train.py: ")]
     assert lines == ["train.py: the world of one process is broken"]
     assert "Traceback" not in "".join(said)

@@ -50,7 +50,9 @@ def test_edge_a_child_never_visited_comes_first(c_uct):
     try:
         score = mcts.uct(0.0, 0, 5, c_uct)
     except ZeroDivisionError:
-        problem = "a child never visited has no mean yet: its score is infinite, not 0 / 0"
+        problem = (
+            "a child never visited is worth infinity: divide neither mean nor bonus by 0 visits"
+        )
         pytest.fail(problem, pytrace=False)
     cause = "whatever c_uct is, a child that was never tried comes before any other"
     what = f"the UCT of a child never visited, c_uct = {c_uct}"
@@ -71,7 +73,7 @@ def test_property_what_it_adds_to_the_mean_tells_the_visits_of_the_parent(rng):
         bonus = mcts.uct(q * visits, visits, parent, c_uct) - q
         case = f"Q = {q:.3f}, N(s) = {visits}, N(parent) = {parent}, c_uct = {c_uct:.3f}"
         hold(bonus > 0, f"{case}: a child visited before is worth more than its mean")
-        what = f"exp(N(s) * ((UCT - Q) / c_uct)^2) for {case}"
+        what = f"{case}: N(parent) computed back from the score, as exp(N(s) ((UCT - Q) / c_uct)^2)"
         check(what, math.exp(visits * (bonus / c_uct) ** 2), float(parent))
 
 

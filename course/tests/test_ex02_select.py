@@ -38,9 +38,11 @@ def walk(root):
     """The actions on the way down to where `select` stops."""
     try:
         return way(mcts.select(root, 0.25))
-    except AttributeError:
-        problem = f"the walk came to a node of which every child is passed over; {PASSED_OVER}"
-        pytest.fail(problem, pytrace=False)
+    except (AttributeError, ValueError, IndexError) as error:
+        problem = (
+            "the walk came to a node of which no child was taken: is one that is not finished,"
+        )
+        pytest.fail(f"{problem} whatever its score, passed over? ({error!r})", pytrace=False)
 
 
 def test_shape_a_node_of_the_tree_comes_back():

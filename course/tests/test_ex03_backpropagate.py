@@ -59,6 +59,8 @@ def test_example_a_second_simulation_adds_to_the_first():
         ([(2, 0.5), *others], "the second value has replaced the first; values are summed"),
         ([(2, 0.75), *others], "value_sum is the sum; the mean is `q`, which divides by visits"),
         ([(2, 1.0), *others], "values are summed; this keeps the largest"),
+        ([(2, 1.25), *others], "value_sum is the sum; a mean of means is none"),
+        ([(0, 0.0), *others], "the root is left out: go up until there is no parent"),
         ([(2, 1.5)] * 4, "only the nodes above the leaf are counted, not all of the tree"),
     )
     check("Q of the root, the mean of 1.0 and 0.5", root.q, 0.75)
@@ -67,7 +69,9 @@ def test_example_a_second_simulation_adds_to_the_first():
 def test_edge_a_root_alone():
     root = Node()
     mcts.backpropagate(root, 0.5)
-    check("(visits, value_sum) of a root that is itself the leaf", counts(root), [(1, 0.5)])
+    what = "(visits, value_sum) of a root that is itself the leaf"
+    cause = "the root is left out: it counts as every other node"
+    check(what, counts(root), [(1, 0.5)], ([(0, 0.0)], cause))
 
 
 def test_edge_a_failure_is_a_visit_too():
@@ -106,6 +110,7 @@ def test_property_the_depth_of_the_leaf_does_not_matter():
     root = Node()
     leaf = below(root, *"abcdefgh")
     mcts.backpropagate(leaf, 1.0)
-    cause = "the final score is not discounted on its way up"
     what = "the value that reaches the root from eight levels below"
-    check(what, root.value_sum, 1.0, (root.value_sum, cause))
+    left_out = "the root is left out: go up until there is no parent"
+    cause = "the final score is not discounted on its way up"
+    check(what, root.value_sum, 1.0, (0.0, left_out), (root.value_sum, cause))

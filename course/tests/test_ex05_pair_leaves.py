@@ -40,14 +40,32 @@ def tree_of(**scores):
     return Tree("task", "instruction", "start.", root)
 
 
-def draw(tree, alpha, beta, *, pairs=100, seed=0):
+def draw(tree, alpha, beta, *, pairs=100, seed=0, pairing="deepest"):
     """The pairs that are drawn from a tree."""
-    settings = CritiqueSettings(alpha=alpha, beta=beta, pairs=pairs)
-    got = critique.pair_leaves(tree, settings, random.Random(seed))
+    settings = CritiqueSettings(alpha=alpha, beta=beta, pairs=pairs, pairing=pairing)
+    try:
+        got = critique.pair_leaves(tree, settings, random.Random(seed))
+    except ValueError as error:
+        if "ample" not in str(error):  # "Sample larger than population"
+            raise
+        problem = f"`pairs` is at most: there may be fewer to draw from; got {error!r}"
+        pytest.fail(problem, pytrace=False)
     hold(isinstance(got, list), f"the pairs are a list; got {shown(got)}")
     for pair in got:
         hold(isinstance(pair, Pair), f"a pair is a `Pair`; got a {type(pair).__name__}")
+        alone = "a bad leaf without a good one that is better enough makes no pair"
+        hold(pair.goods, f"{alone}; {shown(pair.bad)} has none")
+    bads = [id(pair.bad) for pair in got]
+    if len(set(bads)) < len(bads):
+        one = any(len(pair.goods) > 1 for pair in got) or len(got) > pairs
+        cause = "it is drawn once" if one else "one `Pair` holds all of its good leaves"
+        hold(False, f"a bad leaf stands in several pairs: {cause}; got {shown_pairs(got)}")
     return got
+
+
+def shown_pairs(pairs):
+    """The names of the leaves of pairs."""
+    return [(one.bad.step.action, [good.step.action for good in one.goods]) for one in pairs]
 
 
 def named(tree, alpha, beta):
@@ -158,12 +176,35 @@ def test_edge_a_success_that_pays_less_is_good_too():
 
 def test_edge_the_number_of_pairs_is_no_limit_to_the_good_leaves():
     tree = tree_of(bad=0.0, one=1.0, two=1.0, three=1.0)
-    (pair,) = draw(tree, 0.5, 0.2, pairs=1)
+    for seed in range(6):
+        check(
+            "the pairs of a tree with one bad leaf and three good ones, one pair at most",
+            shown_pairs(draw(tree, 0.5, 0.2, pairs=1, seed=seed)),
+            [("bad", ["one", "two", "three"])],
+            ([], "draw among the bad leaves that have a good one, not among all leaves"),
+            ([("bad", ["one"])], "`pairs` counts bad leaves; each keeps all of its good ones"),
+        )
+
+
+def test_edge_a_success_that_pays_less_may_be_the_bad_one():
+    tree = tree_of(won=0.25, more=1.0)
+    tree.root.children["Action: won"].step.won = True
     check(
-        "the good leaves of the only bad one, of a tree that gives one pair at most",
+        "the pairs of leaves scored 0.25, a success by the world's word, and 1, beta = 0.2",
+        named(tree, 1.0, 0.2),
+        {"won": ["more"]},
+        ({}, "what makes a pair is the gap between the scores: a good leaf may be the bad one"),
+    )
+
+
+def test_edge_the_order_is_the_same_whatever_the_pairing():
+    SHARED.update({("bad", "far"): 1, ("bad", "near"): 5})
+    (pair,) = draw(tree_of(far=1.0, bad=0.0, near=1.0), 0.5, 0.2, pairing="any")
+    check(
+        "the good leaves of a bad one that shares 1 step with far, 5 with near, pairing any",
         [good.step.action for good in pair.goods],
-        ["one", "two", "three"],
-        (["one"], "`pairs` counts bad leaves; each keeps all of its good ones"),
+        ["near", "far"],
+        (["far", "near"], "`draw_pairs` sees to the pairing: the deepest comes first here"),
     )
 
 
@@ -177,7 +218,9 @@ def test_edge_an_episode_without_a_step_has_no_score_to_compare():
     tree = Tree("task", "instruction", "start.", Node(done=True, visits=3))
     try:
         got = named(tree, 0.0, 0.0)
-    except AttributeError:
+    except AttributeError as error:
+        if "NoneType" not in str(error):
+            raise
         problem = "the root has no step, so no score: an episode that ended at once is left out"
         pytest.fail(problem, pytrace=False)
     check("the pairs of a tree whose root is its only leaf", got, {})
@@ -203,11 +246,16 @@ def test_property_at_most_so_many_bad_leaves_are_drawn_each_once_by_the_generato
     draws = set()
     for seed in range(8):
         names = [pair.bad.step.action for pair in draw(tree, 0.5, 0.2, pairs=3, seed=seed)]
-        hold(len(names) == 3, f"3 bad leaves of 12 were asked for; got {len(names)}: {names}")
-        hold(len(set(names)) == 3, f"each bad leaf is drawn once; got {names}")
+        among = "12 bad leaves have a good one, and 3 of them are asked for"
+        hold(len(names) == 3, f"{among}; got {len(names)}: {names}")
         again = [pair.bad.step.action for pair in draw(tree, 0.5, 0.2, pairs=3, seed=seed)]
         cause = "whatever is drawn, the generator that was given draws it"
         check(f"the bad leaves drawn by seed {seed}, a second time", again, names, (again, cause))
         draws.add(tuple(names))
     wish = "the bad leaves are drawn, not taken from the front"
     hold(len(draws) > 4, f"{wish}; eight seeds gave {draws}")
+    ever = set()
+    for seed in range(60):
+        ever |= {pair.bad.step.action for pair in draw(tree, 0.5, 0.2, pairs=3, seed=seed)}
+    never = sorted(set(failures) - ever)
+    hold(not never, f"each bad leaf may be drawn; in 60 draws of 3 of 12 these never were: {never}")

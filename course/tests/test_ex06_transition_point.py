@@ -32,7 +32,7 @@ def test_example_the_fifth_action_is_the_first_bad_one():
 
 def test_example_a_judge_that_is_asked_from_the_shared_node_on():
     # Asked was about these three actions, the answers read by `parse_verdict`.  What the index
-    # stands for, `judge` knows: the step of that question.
+    # stands for, `find_first_errors` knows: the step of that question.
     answers = {
         "go kitchen": "it may be there. Judgment: Uncertain",
         "take lamp": "nobody asked for a lamp. Judgment: Bad",

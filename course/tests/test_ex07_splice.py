@@ -23,6 +23,7 @@ BAD = trajectory(
     ("take lamp", "taken.", 0.25, CHANGED),
     ("put lamp", "that breaks it.", 0.0),
 )
+BAD.steps[2].won = False
 GOOD = trajectory(
     "cup-pantry",
     ("go hall", "hall: nothing.", 0.0, ANSWERED),
@@ -30,6 +31,7 @@ GOOD = trajectory(
     ("take cup", "taken.", 0.5, CHANGED),
     ("put cup", "done.", 1.0),
 )
+GOOD.steps[-1].won = True
 SHARED = 1
 ERROR = 2
 THOUGHT = "that was wrong."
@@ -65,7 +67,7 @@ def test_shape_a_trajectory_whose_steps_know_whether_they_are_learned():
     check("task, instruction and first observation", head, expected)
     bad = copy.deepcopy(BAD)
     bad.told = "answer with an action."
-    cause = "what the agent is told before the task is kept: use `replace`"
+    cause = "what the agent is told before the task is kept: it is `bad` with other steps"
     check("what is told before the task", splice(bad).told, bad.told, ("", cause))
 
 
@@ -139,9 +141,23 @@ def test_example_the_revision_turn():
 
 def test_example_what_the_world_told_of_each_action_is_kept():
     effects = [ANSWERED, CHANGED, CHANGED, "", CHANGED, CHANGED, ""]
-    cause = "only `learned` differs from the tree's step; its effect is lost: use `replace`"
+    cause = "only `learned` differs from the tree's step; this is lost: use `replace`"
+    lost = (["", "", "", "", *effects[4:]], [*effects[:4], "", "", ""], [""] * 7)
     got = [step.effect for step in splice().steps]
-    check("the effects of the revision's steps", got, effects, (got, cause))
+    check("the effects of the revision's steps", got, effects, *((one, cause) for one in lost))
+    won = [None, None, False, None, None, None, True]
+    lost = ([None] * 6 + [True], [None, None, False] + [None] * 4, [None] * 7)
+    got = [step.won for step in splice().steps]
+    what = "whether the world called it a success, after each step"
+    check(what, got, won, *((one, cause) for one in lost))
+
+
+def test_example_the_trajectories_themselves_stay_as_they_are():
+    bad, good = copy.deepcopy((BAD, GOOD))
+    critique.splice(bad, good, SHARED, ERROR, THOUGHT)
+    spoilt = "the trajectories are the tree's and used again: splice must not change"
+    hold(bad == BAD, f"{spoilt} the bad one")
+    hold(good == GOOD, f"{spoilt} the good one")
 
 
 def test_example_observations_are_kept_as_they_were_recorded():
@@ -249,18 +265,23 @@ def test_edge_one_step_back():
     check("what is learned of them", marks(revision), [False] * 3 + [True] * 5)
 
 
+def test_edge_two_steps_back():
+    revision = splice(shared=2, back=2)
+    expected = [*BEFORE, REVISE, *GOOD.actions]
+    cause = "`back` is a number of steps: here the good steps begin two before the shared node"
+    less = ([*BEFORE, REVISE, *GOOD.actions[1:]], cause)
+    check("the actions, parted after 2 steps, back = 2", revision.actions, expected, less)
+
+
 def test_property_every_place_to_part_and_to_err(rng):
     drawn = rng.randrange(1000)
     bad, good = (
         trajectory("task", *((f"{name} {drawn}-{number}", "seen.", 0.0) for number in range(6)))
         for name in ("bad", "good")
     )
-    before = copy.deepcopy((bad, good))
     for shared in range(6):
         for error in range(shared, 6):
             revision = critique.splice(bad, good, shared, error, THOUGHT)
-            spoilt = "the trajectories are the tree's and used again: splice must not change them"
-            hold((bad, good) == before, spoilt)
             context = bad.actions[: error + 1]
             where = f"parted after {shared} steps, t' = {error}"
             expected = [*context, REVISE, *good.actions[shared:]]

@@ -152,7 +152,8 @@ def test_property_by_lot(rng):
         new = [index for index, action in enumerate(said) if action not in known]
         going_on = [index for index, action in enumerate(said) if not told.get(action)]
         expected = [*new, *going_on, None][0]
-        case = f"replies {said}, visited before (finished or not) {told}"
+        before = {action: "finished" if done else "open" for action, done in told.items()}
+        case = f"replies {said}, visited before {before}"
         check(f"the index to play of {case}", got, expected)
         names = [below.step.action for below in node.children.values()]
         in_order = [*known, *dict.fromkeys(action for action in said if action not in known)]

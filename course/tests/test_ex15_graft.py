@@ -7,7 +7,7 @@ handmade.py: from house 2 three times `right` to house 5; `jump` ends the episod
 import pytest
 
 import mcts
-from agent_r import Episode
+from agent_r import Episode, Step
 from course.handmade import Street, check, child, hold, shown
 from mcts import Node
 
@@ -27,6 +27,15 @@ def graft(node, *actions):
     leaf = mcts.graft(node, played(*actions))
     hold(isinstance(leaf, Node), f"graft returns the leaf, a node; got {shown(leaf)}")
     return leaf
+
+
+def same_step(what, got, expected):
+    """Fail unless a node's step is the episode's, naming what it lacks."""
+    hold(isinstance(got, Step), f"{what} has a step; got {shown(got)}")
+    lacking = [name for name, value in vars(expected).items() if getattr(got, name) != value]
+    cause = "it takes the episode's whole step, with answer, score and what the world says"
+    values = ", ".join(f"{name} is {getattr(got, name)!r}" for name in lacking)
+    hold(not lacking, f"{what}: {cause}; {values}")
 
 
 def way(node):
@@ -91,6 +100,11 @@ def test_edge_a_sampled_node_learns_what_the_world_answered():
     cause = "a node visited for the first time takes the episode's step, which has the answer"
     check("what the world answered to the sampled action", answer, "house 3.", ("", cause))
     check("the way to the leaf", way(leaf), ["right"] * 3)
+    root = Node(expanded=True)
+    mark = child(root, "jump", visits=0)
+    graft(mark, "jump")
+    expected = played("jump").trajectory.steps[0]
+    same_step("a sampled node at which the episode ends", mark.step, expected)
 
 
 def test_edge_a_sampled_child_on_the_way_learns_it_too():
@@ -98,10 +112,31 @@ def test_edge_a_sampled_child_on_the_way_learns_it_too():
     sampled = child(root, "right", visits=0)
     sampled.step.observation = ""
     leaf = graft(root, "right", "jump")
-    hold(leaf.parent is sampled, "a child that was sampled is gone through, not made anew")
+    problem = "a child that was sampled is found by its whole reply and gone through, not made anew"
+    hold(leaf.parent is sampled, problem)
     answer = sampled.step.observation
     cause = "a child visited for the first time takes the episode's step, which has the answer"
     check("what the world answered to it", answer, "house 3.", ("", cause))
+    three = ["right"] * 3
+    near = graft(Node(), *three[:2]).parent  # as an episode that was cut off leaves it
+    last = child(near.children["Action: right"], "right", visits=0)
+    graft(near.children["Action: right"], *three)
+    expected = played(*three).trajectory.steps[2]
+    same_step("a sampled child at which the episode ends at 1", last.step, expected)
+
+
+def test_edge_the_same_action_with_another_thought_is_another_node():
+    root = Node()
+    for thought in ("the river is near.", "why not."):
+        episode = Episode(Street(), "train-0")
+        episode.act(f"Thought: {thought}\nAction: jump")
+        leaf = mcts.graft(root, episode)
+        cause = "a node is found by the whole reply, thought included"
+        got = leaf.step.reply.split("\n")[0]
+        check("what the agent thought on the way", got, f"Thought: {thought}", (got, cause))
+    count = len(root.children)
+    cause = "nodes are told apart by the whole reply, thought included"
+    check("how many nodes two thoughts with the same action make", count, 2, (1, cause))
 
 
 def test_edge_what_was_visited_before_stays_as_it_is():
@@ -129,7 +164,7 @@ def test_edge_an_episode_that_ends_at_the_node_itself():
     hold(leaf is node, f"nothing lies beyond the node: it is the leaf; got {shown(leaf)}")
     hold(leaf.done, "it is done, as the episode ended there")
     root = Node()
-    leaf = mcts.graft(root, Episode(Street(), "train-0"))
+    leaf = graft(root)
     hold(leaf is root, f"an episode without a step ends at the root; got {shown(leaf)}")
 
 

@@ -50,7 +50,7 @@ def test_example_a_later_turn_is_the_action_and_its_observation():
     )
 
 
-def test_example_the_first_turn_of_a_dialogue_that_begins_at_the_third_action():
+def test_example_the_first_turn_of_a_dialogue_that_begins_at_the_fourth_action():
     log = "\n".join(SHOWN[:3])
     cause = "the log holds what came before action t, not the action itself: that is `current`"
     check(
@@ -92,6 +92,19 @@ def test_edge_the_judge_is_not_told_the_agents_format():
     check("the first turn", told.judge_turn(0), first_turn("", SHOWN[0]), (wrong, cause))
 
 
+def test_edge_braces_in_an_observation_are_text():
+    told = trajectory("cup-pantry", ("look", "{0} {log}", 0.0), ("go hall", "hall: nothing.", 0.0))
+    try:
+        got = told.judge_turn(1)
+    except (IndexError, KeyError, ValueError) as error:
+        cause = "what a world says is text: give it to `format` as a value, never as what is filled"
+        pytest.fail(
+            f"an observation with braces raises {error!r}\n  likely cause: {cause}", pytrace=False
+        )
+    log = "Action: look\nObservation: {0} {log}"
+    check("the first turn, braces in the log", got, first_turn(log, SHOWN[0]))
+
+
 def test_edge_the_thought_is_not_judged():
     thinking = trajectory("cup-pantry", ("go hall", "hall: nothing.", 0.0))
     thinking.steps[0].reply = "Thought: it is there.\nAction: go hall"
@@ -109,7 +122,7 @@ def test_property_turn_after_turn_the_judge_sees_everything_once(rng):
     for _ in range(20):
         turns = []
         for number in range(rng.randint(1, 6)):
-            turns.append((f"go {rng.randrange(99)}", f"room {number}.", 0.0))
+            turns.append((f"go {rng.randrange(99)}", f"room {{{number}}} {{log}}.", 0.0))
         played = trajectory("task", *turns)
         start = rng.randrange(len(turns))
         text = played.judge_turn(start)

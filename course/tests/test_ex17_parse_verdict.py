@@ -6,7 +6,7 @@ Models dress a verdict in many ways, and speak of judging before they judge.
 import pytest
 
 from agent_r import BAD, GOOD, UNCERTAIN
-from course.handmade import check
+from course.handmade import check, hold, shown
 from engine import replies
 
 pytestmark = pytest.mark.ex17
@@ -14,7 +14,10 @@ pytestmark = pytest.mark.ex17
 
 def read(reply):
     """What `parse_verdict` reads in a reply."""
-    return replies.parse_verdict(reply)
+    got = replies.parse_verdict(reply)
+    problem = "a verdict is GOOD, BAD or UNCERTAIN, written as these constants are"
+    hold(got in (GOOD, BAD, UNCERTAIN), f"{problem}; of {reply!r} came {shown(got)}")
+    return got
 
 
 def test_shape_one_of_three_words():
@@ -30,7 +33,6 @@ def test_example_reasons_first_the_judgement_in_the_last_line():
         BAD,
         (GOOD, "a word in the reasons is no judgement: read what stands behind `Judgment:`"),
         (UNCERTAIN, "there is a judgement, in the last line"),
-        ("bad", "a verdict is written as the constants have it: Good, Bad, Uncertain"),
     )
 
 
@@ -48,7 +50,7 @@ def test_example_reasons_first_the_judgement_in_the_last_line():
     ],
 )
 def test_example_however_it_is_dressed(reply):
-    check(f"the verdict of {reply!r}", read(reply), BAD, ("bad", "as the constants have it: Bad"))
+    check(f"the verdict of {reply!r}", read(reply), BAD)
 
 
 def test_edge_the_last_judgement_counts():
@@ -62,7 +64,7 @@ def test_edge_the_last_judgement_counts():
 
 @pytest.mark.parametrize("reply", ["", "this was a bad idea.", "not good", "good good good"])
 def test_edge_no_judgement_is_uncertain(reply):
-    cause = "without a judgement nothing is known: Uncertain, as the released code did not have it"
+    cause = "without a judgement nothing is known (the released code took any word): Uncertain"
     got = read(reply)
     check(f"the verdict of {reply!r}", got, UNCERTAIN, (got, cause))
 
@@ -70,6 +72,15 @@ def test_edge_no_judgement_is_uncertain(reply):
 def test_edge_a_judgement_that_is_none_of_the_three_is_uncertain():
     for reply in ("Judgment: not bad", "Judgment: Good, Bad or Uncertain", "Judgment: none"):
         check(f"the verdict of {reply!r}", read(reply), UNCERTAIN)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["Judgment: Bad\nThe lamp was not asked for.", "**Judgment**:\n\nBad", "Judgment:\nBad"],
+)
+def test_edge_a_judgement_may_stand_anywhere(reply):
+    cause = "what is looked for is a label and a verdict, on whichever line or lines they are"
+    check(f"the verdict of {reply!r}", read(reply), BAD, (UNCERTAIN, cause))
 
 
 def test_property_what_stands_before_the_judgement_changes_nothing(rng):

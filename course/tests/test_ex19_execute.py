@@ -13,8 +13,18 @@ import pytest
 import critique
 from agent_r import REVISE, REVISE_ANSWER, Trajectory
 from course.handmade import Boxes, Street, check, hold, shown, trajectory
+from envs import EpisodeLostError
 
 pytestmark = pytest.mark.ex19
+
+
+class Losing(Street):
+    """A street whose world loses the episode at a step to the left, as a server may."""
+
+    def act(self, action):
+        if action == "left":
+            raise EpisodeLostError("the world has lost the episode")
+        return super().act(action)
 
 
 class Toll(Street):
@@ -46,7 +56,13 @@ def splice(*actions, score=1.0, context=0):
 
 def execute(made, world=None):
     """What the world makes of a copy of it."""
-    got = critique.execute(world or Street(), copy.deepcopy(made))
+    try:
+        got = critique.execute(world or Street(), copy.deepcopy(made))
+    except ValueError as error:
+        if "is over" not in str(error):
+            raise
+        problem = "an action was taken behind the end: ask `episode.done` before each reply"
+        pytest.fail(f"{problem} ({error})", pytrace=False)
     fits = got is None or isinstance(got, Trajectory)
     hold(fits, f"execute returns a Trajectory, or None; got {shown(got)}")
     return got
@@ -73,6 +89,10 @@ def test_example_the_observations_are_the_worlds_own():
         seen,
         ["house 1.", REVISE_ANSWER, "house 2.", "house 3.", "house 4.", "house 5."],
         (recorded, "what was recorded may never come: keep what the world answers now"),
+        (
+            ["house 1.", "nothing happens.", "house 2.", "house 3.", "house 4.", "house 5."],
+            "the agent's own loop answers `revise`, no world: give each reply to `Episode.act`",
+        ),
     )
     check("the actions", got.actions, GOING_BACK.actions)
     check("the scores", [step.score for step in got.steps], [0.0, 0.0, 0.0, 0.0, 0.5, 1.0])
@@ -89,6 +109,20 @@ def test_example_a_step_stays_as_learned_as_it_was():
     )
 
 
+def test_example_the_replies_are_kept_word_for_word():
+    made = copy.deepcopy(GOING_BACK)
+    made.steps[0].reply = "Thought: house 5 is behind me.\nAction: left"
+    made.steps.insert(0, copy.deepcopy(made.steps[0]))
+    made.steps[0].reply = "i do not know."
+    made.steps[0].action = ""
+    got = execute(made)
+    hold(got is not None, "this splice reaches house 5 within seven steps: it is kept")
+    said = [step.reply for step in got.steps]
+    actions = ["Action: ", *(f"Action: {action}" for action in GOING_BACK.actions)]
+    cause = "the thoughts are lost: give `Episode.act` the step's own reply"
+    check("the replies", said, [step.reply for step in made.steps], (actions, cause))
+
+
 def test_example_what_falls_short_is_not_kept():
     # From house 1 three steps lead to house 4 alone, which pays half.
     cause = "the splice promised 1, the world pays 0.5: from where the error led it cannot be done"
@@ -100,6 +134,9 @@ def test_edge_the_score_that_was_promised_is_enough():
     got = execute(splice("right", "right", "left", score=0.5))
     rule = "r(executed) >= r(splice) is enough: half was promised, and half is paid"
     hold(got is not None, f"a splice was thrown away\n  likely cause: {rule}")
+    near = execute(splice("right", "right", "left", score=0.505))
+    rule = "a hundredth less than was promised is less"
+    check("what becomes of a splice that promises 0.505 and pays 0.5", near, None, (near, rule))
     better = execute(splice("right", "right", "right", score=0.5))
     rule = "more than was promised is kept as well"
     hold(better is not None, f"a splice was thrown away\n  likely cause: {rule}")
@@ -115,11 +152,17 @@ def test_edge_an_episode_that_ends_early_is_not_kept():
 
 def test_edge_the_step_limit_ends_an_episode_too():
     on_time = splice("left", "left", REVISE, "right", "right", "right", "right", score=0.5)
-    hold(
-        execute(on_time) is not None, "seven steps fit the limit of seven: the last may be the end"
-    )
+    rule = "seven steps fit the limit of seven and pay the half that was promised"
+    hold(execute(on_time) is not None, f"{rule}: the last may be the end")
     late = splice("left", "left", *["right"] * 6, score=0.5)
     check("what becomes of eight steps, seven being allowed", execute(late), None)
+
+
+def test_edge_an_episode_that_is_lost_is_not_kept():
+    cause = "the world lost the episode, at the last reply too: it was not carried out (`lost`)"
+    for actions in (("right", "right", "left"), ("right", "right", "left", "right")):
+        got = execute(splice(*actions, score=0.5), Losing())
+        check(f"what becomes of {list(actions)}, lost at left", got, None, (got, cause))
 
 
 def test_edge_a_success_that_pays_less_is_kept():

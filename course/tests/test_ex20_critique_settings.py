@@ -14,7 +14,12 @@ pytestmark = pytest.mark.ex20
 
 
 def settings(iteration, **flags):
-    return Config(**flags).critique_settings(iteration)
+    try:
+        return Config(**flags).critique_settings(iteration)
+    except IndexError:
+        of = f"iteration {iteration} with --alpha {flags.get('alpha', Config.alpha)}"
+        cause = "iterations are counted from 1, and one alpha may be for all: ask `alphas`"
+        pytest.fail(f"no alpha was found for {of}\n  likely cause: {cause}", pytrace=False)
 
 
 def test_shape_settings_of_the_critique():
