@@ -37,6 +37,7 @@ class Sampling:
 
 
 GREEDY = Sampling()
+MUCH = 64  # tokens that a row must have more than half of the others to read them in a fork
 SHARED = 16  # tokens that a batch of conversations must begin with in common to read them once
 
 
@@ -158,10 +159,25 @@ class Dialogues:
 
     @torch.inference_mode()
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
-        """Append token ids, one or more, to each row; keep the logits of the last token."""
+        """Append token ids, one or more, to each row; keep the logits of the last token.
+
+        What the longer half of the rows has more than the others, these read in a fork, if it is
+        much: so hardly any padding is read, whatever the lengths.
+        """
         if self.siblings > 1:
             self._take(range(len(self.mask)))
-        width = max(len(row) for row in rows)
+        lengths = [len(row) for row in rows]
+        width = sorted(lengths)[len(rows) // 2]
+        if not self.mask.shape[1] or max(lengths) < width + MUCH:
+            width = max(lengths)
+        longer = [number for number, length in enumerate(lengths) if length > width]
+        if longer:
+            members = torch.tensor(longer, device=self.mask.device)[:, None]
+            part = self._part(members)
+            start = part.mask.shape[1]
+            part.feed([rows[number][:-width] for number in longer])
+            self._join(part, start, members)
+            rows = [row[-width:] for row in rows]
         padded = []
         gaps = []
         for row in rows:

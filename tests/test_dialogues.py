@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicLayer
 
 from agent_r import Episode, Start, play
 from engine import llama
-from engine.dialogues import GREEDY, Dialogues, RoomyLayer, Sampling
+from engine.dialogues import GREEDY, SHARED, Dialogues, RoomyLayer, Sampling
 from envs import Lab
 
 HEARD = ["kitchen: lamp, no cup.", "ok.", "no such door. you do not hold that.", "taken."]
@@ -35,8 +35,10 @@ def speak_without_cache(actor, ids):
 # --- the cache
 
 
+@pytest.mark.parametrize("much", [64, 2])  # with 2, what longer rows have more is read in forks
 @pytest.mark.parametrize("name", FAMILIES)
-def test_acting_with_a_cache_equals_acting_without(name):
+def test_acting_with_a_cache_equals_acting_without(monkeypatch, name, much):
+    monkeypatch.setattr("engine.dialogues.MUCH", much)
     rng = random.Random(4)
     lengths = set()
     for actor in (family(name, seed) for seed in range(3)):
@@ -113,6 +115,32 @@ def test_a_roomy_layer_holds_what_a_plain_layer_holds():
 
 
 # --- forks and padding
+
+
+def test_hardly_any_padding_is_read_where_few_rows_are_long(monkeypatch):
+    read = []
+    forward = Dialogues._forward
+
+    def watch(dialogues, ids, new):
+        read.append((ids.numel(), int(new.sum())))
+        forward(dialogues, ids, new)
+
+    monkeypatch.setattr(Dialogues, "_forward", watch)
+    lengths = [300, 20, 25, 210, 22, 24, 23, 300]
+    generator = torch.Generator().manual_seed(1)
+    beginning = list(range(5, 5 + SHARED))
+    rows = []
+    for length in lengths:
+        own = torch.randint(5, 30, (length,), generator=generator).tolist()
+        rows.append([*beginning, *own])
+    actor = tiny_actor()
+    together = actor.start(rows)
+    assert together.lengths() == [len(row) for row in rows]
+    passes, tokens = (sum(column) for column in zip(*read[1:], strict=True))  # but for the first
+    assert sum(lengths) - 8 <= tokens <= sum(lengths)  # own ones may begin alike as well
+    assert passes < 1.3 * tokens, "in one pass it would be 2.6 times as many"
+    for row, ids in enumerate(rows):
+        torch.testing.assert_close(together.logits[row], actor.start([ids]).logits[0])
 
 
 def test_what_a_fork_says_is_unknown_to_the_original_and_to_other_forks():
