@@ -1,0 +1,93 @@
+"""A run that shares the search of another: the same as if it had made everything itself."""
+
+import json
+
+import pytest
+
+import train
+from extras import branch
+
+QUICK = (
+    *("--tiny", "--env", "course.handmade:Street", "--iterations", "1", "--tasks", "12"),
+    *("--simulations", "4", "--branch", "2", "--steps", "3", "--warmup-steps", "6"),
+    *("--warmup-tasks", "16", "--eval-tasks", "4", "--width", "8", "--layers", "1"),
+    *("--batch-size", "256", "--micro-batch", "256", "--max-new-tokens", "6", "--device", "cpu"),
+)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A finished run of Agent-R."""
+    out = tmp_path_factory.mktemp("branch") / "run"
+    assert train.main([*QUICK, "--out", str(out)]) == 0
+    return out
+
+
+def tell(capsys, *arguments):
+    """The status of the command, what it prints, and what it tells."""
+    status = branch.main([*map(str, arguments)])
+    said = capsys.readouterr()
+    return status, said.out.strip(), said.err.strip()
+
+
+def left(out):
+    """What a run leaves, without times and its own name."""
+    files = {}
+    for path in sorted(out.rglob("*")):
+        if path.suffix in (".jsonl", ".safetensors") and path.name != "general.jsonl":
+            files[str(path.relative_to(out))] = path.read_bytes()
+    rows = [json.loads(line) for line in files.pop("results.jsonl").splitlines()]
+    return files, [row | {"seconds": 0} for row in rows]
+
+
+OTHERS = (
+    ["--method", "optimal", "--steps", "4"],
+    ["--method", "eto", "--alpha", "0.5", "--beta", "0.1", "--dpo-epochs", "1"],
+    ["--critic", "end", "--splice", "paper", "--eta", "0.5", "--iterations", "2"],
+)
+
+
+@pytest.mark.parametrize("flags", OTHERS, ids=" ".join)
+def test_what_goes_on_from_a_shared_search_is_what_a_run_of_its_own_leaves(
+    tmp_path, searched, capsys, flags
+):
+    status, command, told = tell(capsys, searched, tmp_path / "shared", *flags)
+    assert (status, told) == (0, "")
+    words = command.split()
+    assert words[:2] == ["python", "train.py"]
+    assert train.main(words[2:]) == 0
+    assert "goes on with the judging and splicing of iteration 1" in capsys.readouterr().out
+    assert train.main([*QUICK, *flags, "--out", str(tmp_path / "own")]) == 0
+    assert left(tmp_path / "shared") == left(tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--seed", "3"], "--seed: has a part in warm-up or search"),
+        (["--c-uct", "1"], "--c-uct: has a part"),
+        (["--eta", "7"], "--eta 7.0: must be a number from 0 to 1"),
+        (["--method", "bc"], "--method bc: it does not search"),
+        (["--method", "sft"], "--method sft: must be one of"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_before_anything_is_written(
+    tmp_path, searched, capsys, flags, sentence
+):
+    status, _, told = tell(capsys, searched, tmp_path / "new", *flags)
+    assert status == 2
+    assert told.startswith(f"{branch.PROGRAM}: {sentence}")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, searched, capsys):
+    _, _, told = tell(capsys, tmp_path, tmp_path / "new")
+    assert str(tmp_path / "config.json") in told
+    _, _, told = tell(capsys, searched, searched)
+    assert str(searched) in told
+    young = tmp_path / "young"
+    assert train.main([*QUICK, "--iterations", "0", "--out", str(young)]) == 0
+    capsys.readouterr()
+    status, _, told = tell(capsys, young, tmp_path / "new", "--iterations", "1")
+    assert status == 2
+    assert "its first search is not over" in told
