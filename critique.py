@@ -153,6 +153,9 @@ def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> l
     return rng.sample(pairs, min(settings.pairs, len(pairs)))
 
 
+# --- what is learned of an agent's own trajectory
+
+
 def learnable(trajectory: Trajectory, settings: CritiqueSettings) -> Trajectory:
     """Return a trajectory of the agent's own, without learning where it stumbled.
 
@@ -236,10 +239,12 @@ def find_first_errors(
 
     every = range(len(trajectories))
     errors = []
+    # In pieces, each of which is kept as soon as it is made, should the run be stopped.
     for index, answers in enumerate(in_pieces(judge_some, every, batch_size, **ANSWERS)):
         trajectories[index].answers = answers
-        point = transition_point([parse_verdict(answer) for answer in answers.values()])
-        errors.append(None if point is None else list(answers)[point])
+        steps = list(answers)  # those that were asked about, in their order
+        point = transition_point([parse_verdict(answers[step]) for step in steps])
+        errors.append(None if point is None else steps[point])
     return errors
 
 
@@ -270,7 +275,7 @@ def judge(actor: Actor, questions_of: Sequence[list[Question]]) -> None:
     the next action and its observation.  (The released code asks about every action in a fresh
     prompt; such a prompt holds one verdict, which taught a small model far less.)
     """
-    asked = [0] * len(questions_of)  # so many of each trajectory's
+    asked = [0] * len(questions_of)  # so many of each trajectory's, and the place of the next
     live = [index for index, questions in enumerate(questions_of) if questions]
     if live:
         dialogues = actor.start([questions_of[index][0].ids for index in live])
@@ -454,6 +459,7 @@ def criticise(
     world = make_world()
     revisions = Revisions()
     of_tree: dict[int, list[Trajectory]] = defaultdict(list)  # the revisions of each tree so far
+    # Of several processes the first makes them all, and the others hear of it.
     for pair, error in for_first(zip(pairs, errors, strict=True)):
         bad = pair.failure
         judged = Judged(bad, pair.shared, error, pair)
