@@ -96,12 +96,14 @@ BUGS = {
     4: Bug(
         module="train",
         name="fine_tune",
-        old="        optimizer.zero_grad(set_to_none=True)\n",
-        new="",
-        hint="The data, the labels and the mix are right.  What happens between two steps of the"
-        " optimiser?",
-        answer="Gradients are never set to zero, so every step follows the sum of all gradients so"
-        " far; clipping to norm 1 hides how large that has grown.",
+        old="            (weight * loss).backward()\n",
+        new="            optimizer.zero_grad(set_to_none=True)\n"
+        "            (weight * loss).backward()\n",
+        hint="The data, the labels and the mix are right.  Which examples of a batch does a step of"
+        " the optimiser follow?",
+        answer="Gradients are set to zero before each micro-batch, not behind each step, so of"
+        " every batch the last micro-batch alone is learned; the loss that is reported is that of"
+        " all of them, as it should be.",
         otherwise=(
             (
                 (

@@ -71,7 +71,7 @@ PYTEST = "-q --tb=line --assert=plain -p no:cacheprovider -p no:unraisableexcept
 SMALL = (
     "--tiny --env handmade:Boxes --iterations 2 --tasks 40 --simulations 6 --branch 3 --alpha 0.5"
     " --steps 10 --warmup-steps 360 --warmup-tasks 60 --eval-tasks 12 --width 16 --layers 1"
-    " --batch-size 512 --micro-batch 512 --lr 0.01 --warmup-lr 0.01 --device cpu --seed 5 --out run"
+    " --batch-size 512 --micro-batch 256 --lr 0.01 --warmup-lr 0.01 --device cpu --seed 5 --out run"
 )
 
 

@@ -1,8 +1,8 @@
 """What each silent bug does in numbers: small runs in a toy world, five seeds each.
 
 `python -m course.figures` prints a table in Markdown: for each bug the figure in which it shows, in
-the sound copy and in that with the bug, with the range over the seeds.
-It takes some minutes of one core.
+the sound copy and in that with the bug, with the range over the seeds.  It takes some minutes of
+one core.  `python -m course.figures --sound` prints the figures of one sound run alone.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import importlib
 import json
 import math
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def really_heard() -> float:
 def leaves_of_a_tree() -> float:
     """Return how many episodes ended in a tree, on average."""
     trees = left("trees.jsonl")
-    return mean(sum(node["done"] for node in tree["nodes"]) for tree in trees)
+    return mean(sum(node.get("done", False) for node in tree["nodes"]) for tree in trees)
 
 
 def tasks_searched_again() -> float:
@@ -111,16 +112,25 @@ def general_share() -> float:
     return mean(share for share in shares if share is not None)
 
 
-def score() -> float:
-    """Return the score after both iterations."""
-    return rows()[-1]["score"]
+def tokens_counted() -> float:
+    """Return how many tokens training counts as learned, for each that the examples mark so."""
+    counted = sum(step["learned"] for step in left("losses.jsonl"))
+    (first, second) = left("training.json")
+    marked = sum(first["learned"].values()) + sum(second["learned"].values())
+    return counted / marked if marked else math.nan
+
+
+def loss_at_the_end() -> float:
+    """Return the loss of the last fifty steps of the warm-up."""
+    lines = Path("run/iteration-0/losses.jsonl").read_text().splitlines()[-50:]
+    return mean(json.loads(line)["loss"] for line in lines)
 
 
 FIGURES: dict[int, tuple[str, Callable[[], float]]] = {
     1: ("turns before the revision that are learned", learned_before_the_revision),
-    2: ("score after two iterations", score),
+    2: ("tokens counted as learned, for each that is marked", tokens_counted),
     3: ("revisions whose observations the world gives", really_heard),
-    4: ("score after two iterations", score),
+    4: ("loss at the end of the warm-up", loss_at_the_end),
     5: ("general data among the learned tokens", general_share),
     6: ("ends of episodes in a tree", leaves_of_a_tree),
     7: ("tasks of iteration 2 searched before", tasks_searched_again),
@@ -142,12 +152,16 @@ def told(values: list[float]) -> str:
     return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def main() -> None:
-    """Run everything and print the table."""
+def main(arguments: Sequence[str]) -> None:
+    """Run everything and print the table, or the figures of a sound run."""
     os.environ["OMP_NUM_THREADS"] = "1"
     importlib.import_module("train")
     measured: dict[int, list[dict[int, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
+        if arguments:
+            write_sound(Path(name) / "sound")
+            print(json.dumps(apart(Path(name) / "sound", run_and_measure, SEEDS[0], 0)))
+            return
         for number in (0, *BUGS):
             measured[number] = []
             for seed in SEEDS:
@@ -166,4 +180,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -35,7 +35,7 @@ VARIANTS = {
 
 # The learning rates that are tried: the best of a method must not be the edge of its grid.
 # Agent-R has the preset's, which was chosen with it, in whole runs on validation tasks.
-RATES = dict.fromkeys(METHODS, ("5e-4", "1e-3", "2e-3", "4e-3"))
+RATES = dict.fromkeys(METHODS, ("5e-4", "1e-3", "2e-3", "4e-3", "8e-3"))
 RATES["agent-r"] = ("2e-3",)
 RATES["bc"] = ("2.5e-4", "5e-4", "1e-3", "2e-3", "4e-3", "8e-3")
 RATES["eto"] = ("1e-5", "3e-5", "1e-4", "3e-4", "1e-3")

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 import critique
 from agent_r import ChatFormat, Step, Trajectory
-from course import hunt
+from course import figures, hunt
 from course.bugs import BUGS
 from course.classroom import SAMPLE, Report
 from course.exercises import (
@@ -316,6 +317,17 @@ def test_a_bug_is_silent_and_changes_what_a_run_leaves(classroom, number):
 
 def test_the_run_without_a_bug_is_the_same_every_time(classroom):
     assert classroom["bugs"]["0"]["digests"] == classroom["again"]["digests"]
+
+
+def test_every_figure_of_the_bugs_can_be_read_from_a_run():
+    command = [sys.executable, "-m", "course.figures", "--sound"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr[-2000:]
+    measured = {int(bug): value for bug, value in json.loads(process.stdout).items()}
+    assert set(measured) == set(BUGS) == set(figures.FIGURES)
+    assert all(math.isfinite(value) for value in measured.values()), measured
+    assert measured[2] == measured[3] == 1.0
+    assert measured[1] == measured[9] == 0.0
 
 
 @pytest.mark.parametrize("number", BUGS)
