@@ -107,6 +107,10 @@ BUGS = {
         otherwise=(
             (
                 (
+                    "            (weight * loss).backward()\n",
+                    "            torch.autograd.backward(weight * loss)\n",
+                ),
+                (
                     "        optimizer.zero_grad(set_to_none=True)\n",
                     "        for parameter in model.parameters():\n"
                     "            parameter.grad = None\n",
@@ -114,9 +118,10 @@ BUGS = {
             ),
             (
                 (
-                    "        optimizer.zero_grad(set_to_none=True)\n",
-                    "        model.zero_grad()\n",
+                    "            (weight * loss).backward()\n",
+                    "            weighted = weight * loss\n            weighted.backward()\n",
                 ),
+                ("        optimizer.zero_grad(set_to_none=True)\n", "        model.zero_grad()\n"),
             ),
         ),
     ),
