@@ -19,7 +19,7 @@ TINY: dict[str, Any] = {
     "batch_size": 2048,
     "micro_batch": 2048,
     "lr": 2e-3,
-    "dpo_lr": 1e-4,
+    "dpo_lr": 1e-5,
     "warmup_lr": 2e-3,
     "judge_share": 0.6,
     "warmup_steps": 900,
