@@ -161,23 +161,18 @@ class Dialogues:
     def feed(self, rows: Sequence[Sequence[int]]) -> None:
         """Append token ids, one or more, to each row; keep the logits of the last token.
 
-        What the longer half of the rows has more than the others, these read in a fork, if it is
-        much: so hardly any padding is read, whatever the lengths.
+        What the longer half of the rows has more than the others, if it is much, is read first and
+        without the others: so hardly any padding is read, whatever the lengths.
         """
         if self.siblings > 1:
             self._take(range(len(self.mask)))
-        lengths = [len(row) for row in rows]
-        width = sorted(lengths)[len(rows) // 2]
-        if not self.mask.shape[1] or max(lengths) < width + MUCH:
-            width = max(lengths)
-        longer = [number for number, length in enumerate(lengths) if length > width]
-        if longer:
-            members = torch.tensor(longer, device=self.mask.device)[:, None]
-            part = self._part(members)
-            start = part.mask.shape[1]
-            part.feed([rows[number][:-width] for number in longer])
-            self._join(part, start, members)
-            rows = [row[-width:] for row in rows]
+        lengths = sorted(len(row) for row in rows)
+        width = lengths[-1]
+        middle = lengths[len(rows) // 2]
+        if width >= middle + MUCH and self.mask.shape[1]:  # an empty cache cannot be forked
+            self._feed_longer(rows, middle)
+            rows = [row[-middle:] for row in rows]
+            width = middle
         padded = []
         gaps = []
         for row in rows:
@@ -189,6 +184,15 @@ class Dialogues:
         columns = torch.arange(width, device=device)
         new = columns >= torch.tensor(gaps, device=device)[:, None]
         self._forward(ids, new.long())
+
+    def _feed_longer(self, rows: Sequence[Sequence[int]], rest: int) -> None:
+        """Append what rows have before their last `rest` tokens; a fork reads it."""
+        longer = [number for number, row in enumerate(rows) if len(row) > rest]
+        members = torch.tensor(longer, device=self.mask.device)[:, None]
+        part = self._part(members)
+        start = part.mask.shape[1]
+        part.feed([rows[number][:-rest] for number in longer])
+        self._join(part, start, members)
 
     @torch.inference_mode()
     def replies(self, sampling: Sampling = GREEDY, limit: int = 0) -> list[str]:

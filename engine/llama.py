@@ -113,7 +113,10 @@ def pass_layer(
         cosines, sines = (each.expand(len(hidden), -1, -1) for each in turns)
         turns = (cosines[rows, places], sines[rows, places])
     query = turned(in_heads(attention.q_proj(normal), attention), turns)
-    heard = attend(query, key, value, seen, attention.scaling)
+    read = attend
+    if cache is not None and reads_faster_plainly(query, key):
+        read = attend_plainly
+    heard = read(query, key, value, seen, attention.scaling)
     hidden = hidden + attention.o_proj(heard.transpose(1, 2).flatten(2))
     return hidden + layer.mlp(Normal.of(layer.post_attention_layernorm, hidden))
 
@@ -130,42 +133,51 @@ def attend(
     query: [rows, heads, asked, size]; key, value: [rows, fewer heads, columns, size].
     """
     shape = query.shape
-    # Heads that share keys are as so many places, which read them together.
-    folded = query.reshape(len(query), key.shape[1], -1, shape[3])
-    few = seen is not None and folded.shape[2] <= FEW and not torch.is_grad_enabled()
-    if few and key.dtype == torch.bfloat16 and key.device.type == "cpu":
-        return attend_plainly(folded, key, value, seen, scale).reshape(shape)
     if shape[2] == 1:
-        query = folded
+        query = folded(query, key)
     heard = scaled_dot_product_attention(
         query, key, value, seen, is_causal=seen is None, scale=scale, enable_gqa=True
     )
     return heard.reshape(shape)
 
 
+def folded(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Return queries as [rows, fewer heads, places, size].
+
+    Heads that share keys become so many places of one head, which read them together.
+    """
+    return query.reshape(len(query), key.shape[1], -1, query.shape[3])
+
+
+def reads_faster_plainly(query: torch.Tensor, key: torch.Tensor) -> bool:
+    """Return whether `attend_plainly` is faster: for few places, in bfloat16, on a CPU."""
+    places = query.shape[1] // key.shape[1] * query.shape[2]
+    return places <= FEW and key.dtype == torch.bfloat16 and key.device.type == "cpu"
+
+
 def attend_plainly(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Return what few places hear, [rows, heads, places, size], by two products of matrices.
+    """Return what `attend` returns, by two products of matrices.
 
-    Of the places of `query` those that stand for heads with the same keys see the same, so that
-    seen is [rows, 1, asked, columns].  Keys and values are read with the room behind them, as
-    products of what lies without gaps are faster; no one sees it, and it must hold numbers.
+    key, value: those of a `RoomyLayer`.  They are read with the room behind them, as products of
+    what lies without gaps are faster; no one sees the room, and it must hold numbers.
     """
-    rows, heads, places, _ = query.shape
-    asked, columns = seen.shape[2:]
+    rows, heads, asked, size = query.shape
+    columns = seen.shape[3]
     key, value = with_room(key), with_room(value)
     room = key.shape[2]
     seen = torch.nn.functional.pad(seen, (0, room - columns))
-    scores = (query @ key.transpose(2, 3)) * scale
-    scores = scores.view(rows, heads, -1, asked, room)
-    scores = scores.masked_fill(~seen[:, :, None], torch.finfo(scores.dtype).min)
-    chances = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
-    return chances.view(rows, heads, places, room) @ value
+    scores = folded(query, key) @ key.transpose(2, 3) * scale
+    of_each_head = scores.view(rows, heads, asked, room)
+    of_each_head = of_each_head.masked_fill(~seen, torch.finfo(scores.dtype).min)
+    chances = of_each_head.softmax(-1, dtype=torch.float32).to(value.dtype)
+    heard = chances.view(scores.shape) @ value
+    return heard.view(rows, heads, asked, size)
 
 
 def with_room(states: torch.Tensor) -> torch.Tensor:
-    """Return keys or values, [rows, heads, columns, size], with the room of their cache behind."""
+    """Return keys or values, [rows, heads, columns, size], with the room of their layer behind."""
     rows, heads, _, size = states.shape
     return states.as_strided((rows, heads, states.stride(1) // size, size), states.stride())
 

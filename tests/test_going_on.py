@@ -245,7 +245,8 @@ def test_of_runs_that_are_started_together_one_works_and_the_others_are_refused(
     for status, log in zip(statuses, logs, strict=True):
         text = log.read_text()
         assert status == 0 or "another run is at work there" in text, text
-    assert set(statuses) == {0, 2} or set(statuses) == {0}
+    assert set(statuses) <= {0, 2}
+    assert 0 in statuses
     made = sum(log.read_text().count("seed=0") for log in logs)
     assert made == 1, "who came when all was finished was told so"
     assert len(read_lines(tmp_path / "a" / "run" / "results.jsonl")) == 2

@@ -8,6 +8,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 from engine import llama
 from engine.dialogues import RoomyLayer
 from engine.learning import keep_between_layers, learned_logits, learned_loss
+from engine.precision import Precision
 from train import masked_loss
 
 SHAPES = {
@@ -199,29 +200,60 @@ def test_the_loss_of_a_plain_llama_goes_this_way(monkeypatch):
     assert len(calls) == 2
 
 
+def roomy(shape, *, seed):
+    """Keys or values of a cache in bfloat16, behind which there is room with other things."""
+    rows, heads, columns, size = shape
+    generator = torch.Generator().manual_seed(seed)
+    room = torch.randn(rows, heads, columns + 5, size, generator=generator).bfloat16()
+    return room[:, :, :columns]
+
+
 @pytest.mark.parametrize("asked", [1, 3])
-def test_few_places_read_plainly_what_torch_s_own_attention_reads(monkeypatch, asked):
-    """Nine heads, three of keys, in bfloat16; room with other things is behind the columns."""
+def test_few_places_read_plainly_what_torch_s_own_attention_reads(asked):
+    """Nine heads, three of keys."""
     generator = torch.Generator().manual_seed(asked)
     query = torch.randn(4, 9, asked, 8, generator=generator).bfloat16()
-    rooms = torch.randn(2, 4, 3, 25, 8, generator=generator).bfloat16()
-    key, value = rooms[:, :, :, :20]
+    key, value = roomy((4, 3, 20, 8), seed=1), roomy((4, 3, 20, 8), seed=2)
     seen = torch.rand(4, 1, asked, 20, generator=generator) < 0.5
     seen[:, :, :, -1] = True
-    with torch.inference_mode():
-        plain = llama.attend(query, key, value, seen, 0.3)
-        monkeypatch.setattr(llama, "FEW", 0)
-        own = llama.attend(query, key, value, seen, 0.3)
-    torch.testing.assert_close(plain, own, rtol=0.03, atol=0.03)
-    assert not torch.equal(plain, own)  # else the same way was gone twice
+    assert llama.reads_faster_plainly(query, key)
+    plain = llama.attend_plainly(query, key, value, seen, 0.3)
+    torch.testing.assert_close(
+        plain, llama.attend(query, key, value, seen, 0.3), rtol=0.03, atol=0.03
+    )
 
 
 def test_a_place_that_sees_nothing_hears_numbers():
     query = torch.ones(2, 2, 1, 8).bfloat16()
-    key, value = torch.ones(2, 2, 2, 5, 8).bfloat16()
-    with torch.inference_mode():
-        heard = llama.attend(query, key, value, torch.zeros(2, 1, 1, 5, dtype=torch.bool), 1.0)
-    assert heard.isfinite().all()
+    key = roomy((2, 2, 5, 8), seed=1)
+    nothing = torch.zeros(2, 1, 1, 5, dtype=torch.bool)
+    assert llama.attend_plainly(query, key, key, nothing, 1.0).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [{"num_key_value_heads": 1}, {}], ids=["shared keys", "own keys"])
+def test_without_a_cache_keys_are_not_read_plainly(shape):
+    """They lie otherwise there, with no room behind them."""
+    model = small_llama(**shape)
+    ids, wanted = drawn_tokens(5, 11, 0.2)
+    exact = llama.hidden_where(model, ids, wanted)
+    rounded = llama.hidden_where(model.bfloat16(), ids, wanted)
+    assert float((rounded - exact).abs().mean()) < 0.05
+
+
+def test_a_cache_is_read_plainly_in_bfloat16_alone(monkeypatch):
+    plainly = []
+    attend_plainly = llama.attend_plainly
+
+    def watch(*given):
+        plainly.append(given[0].dtype)
+        return attend_plainly(*given)
+
+    monkeypatch.setattr(llama, "attend_plainly", watch)
+    for dtype in ("float32", "bfloat16"):
+        actor = family("llama")
+        actor.precision = Precision(dtype)
+        actor.start([[5, 6, 7], [8, 9]]).replies(limit=3)
+    assert set(plainly) == {torch.bfloat16}
 
 
 def test_the_room_of_a_cache_holds_numbers():
