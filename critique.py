@@ -139,8 +139,8 @@ def pair_leaves(tree: Tree, settings: CritiqueSettings, rng: random.Random) -> l
     """Return bad leaves of a tree, at most `settings.pairs` drawn by `rng`, with their good leaves.
 
     A leaf is good by `Step.is_good`; a pair needs r(good) - r(bad) > beta, as the paper ran it (its
-    text has r(bad) < beta < r(good)).  All good ones are kept, the deepest shared node
-    first, then as sampled; a good leaf may be the bad one of a pair.  A root has no step: no leaf.
+    text has r(bad) < beta < r(good)).  All good ones are kept, the deepest shared node first, then
+    as sampled; a good leaf may be the bad one of a pair.  A root has no step: no leaf.
     """
     leaves = [leaf for leaf in tree.leaves() if leaf.step]
     good_leaves = [leaf for leaf in leaves if leaf.step.is_good(settings.alpha)]

@@ -59,7 +59,12 @@ from course.right import RIGHT
 from course.wrong import WRONG
 
 # Of the project's other tests what is quick, and meets a blank here and there.
-SUITE = ("tests/test_envs.py", "tests/test_mcts.py", "tests/test_critique.py")
+SUITE = (
+    "tests/test_envs.py",
+    "tests/test_mcts.py",
+    "tests/test_critique.py",
+    "tests/test_show.py",
+)
 ALL_EXERCISES = "course/tests/test_ex*_*.py"
 SAMPLE = (  # of the matrix: what other exercises call, or what ends a search
     (1, "a child never visited divides by 0"),

@@ -120,7 +120,7 @@ def tokens_counted() -> float:
     return counted / marked if marked else math.nan
 
 
-def loss_at_the_end() -> float:
+def loss_of_the_warm_up() -> float:
     """Return the loss of the last fifty steps of the warm-up."""
     lines = Path("run/iteration-0/losses.jsonl").read_text().splitlines()[-50:]
     return mean(json.loads(line)["loss"] for line in lines)
@@ -130,7 +130,7 @@ FIGURES: dict[int, tuple[str, Callable[[], float]]] = {
     1: ("turns before the revision that are learned", learned_before_the_revision),
     2: ("tokens counted as learned, for each that is marked", tokens_counted),
     3: ("revisions whose observations the world gives", really_heard),
-    4: ("loss at the end of the warm-up", loss_at_the_end),
+    4: ("loss at the end of the warm-up", loss_of_the_warm_up),
     5: ("general data among the learned tokens", general_share),
     6: ("ends of episodes in a tree", leaves_of_a_tree),
     7: ("tasks of iteration 2 searched before", tasks_searched_again),
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str]) -> None:
     importlib.import_module("train")
     measured: dict[int, list[dict[int, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        if arguments:
+        if arguments == ["--sound"]:
             write_sound(Path(name) / "sound")
             print(json.dumps(apart(Path(name) / "sound", run_and_measure, SEEDS[0], 0)))
             return

@@ -46,7 +46,7 @@ def shown(value):
     return text if len(text) <= LENGTH else f"{text[:LENGTH]} ... ({len(text)} characters)"
 
 
-def apart(got, expected):
+def parting(got, expected):
     """Return where two long texts part, and how each goes on."""
     place = 0
     while got[place : place + 1] == expected[place : place + 1]:
@@ -67,7 +67,7 @@ def check(what, got, expected, *causes, within=1e-6):
         return
     message = f"{what}\n  expected: {shown(expected)}\n  got:      {shown(got)}"
     if isinstance(got, str) and isinstance(expected, str) and len(expected) > LINE:
-        message = f"{what}\n{apart(got, expected)}"
+        message = f"{what}\n{parting(got, expected)}"
     for value, mistake in causes:
         if same(got, value, within):
             message += f"\n  likely cause: {mistake}"

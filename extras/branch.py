@@ -39,24 +39,44 @@ def branch(run: Path, out: Path, flags: dict[str, Any]) -> list[str]:
     made, and if `out` holds something.
     """
     folder.check_free(out)
-    before = going_on.read_object(run / "config.json")
+    config = other_config(run, {**flags, "out": str(out)})
     record = going_on.read_object(run / going_on.RECORD)
-    allowed = ", ".join(command_line.flag(name) for name in sorted(BEHIND))
-    for name in flags:
-        if name not in BEHIND:
-            problem = "has a part in warm-up or search, which are taken over"
-            raise UserError(f"{command_line.flag(name)}: {problem}; may be given: {allowed}")
-    config = Config(**{**before, **flags, "out": str(out)})
-    check(config)
-    trees = run / "iteration-1" / "trees.jsonl"
-    if not trees.exists():
+    if not (run / "iteration-1" / "trees.jsonl").exists():
         raise UserError(f"{run}: its first search is not over, so there is nothing to share")
+    try:
+        first = record["sittings"][0]
+        words = [word for word in first["command"] if word != "--anew"]
+        made_by = {"sources": record["sources"], "sittings": [{**first, "command": words}]}
+    except (LookupError, TypeError):
+        raise UserError(f"{run / going_on.RECORD}: is not as the run left it") from None
+    for name, value in {**flags, "out": out}.items():
+        words += [command_line.flag(name), str(value)]
+    take_over(run, out, {"method": config.method, "eta": config.eta})
+    folder.write_lines(out / going_on.RECORD, [made_by])
+    folder.write_lines(out / "config.json", [asdict(config)])  # last: now it can be gone on with
+    return words
+
+
+def other_config(run: Path, flags: dict[str, Any]) -> Config:
+    """Return a run's configuration with other flags; raises `UserError` if they may not differ."""
+    for name in flags:
+        if name not in {*BEHIND, "out"}:
+            problem = "has a part in warm-up or search, which are taken over"
+            allowed = ", ".join(command_line.flag(name) for name in sorted(BEHIND))
+            raise UserError(f"{command_line.flag(name)}: {problem}; may be given: {allowed}")
+    before = going_on.read_object(run / "config.json")
+    try:
+        config = Config(**{**before, **flags})
+    except TypeError:
+        raise UserError(f"{run / 'config.json'}: names other flags than there are today") from None
+    check(config)
     if config.method == "bc":
         raise UserError("--method bc: it does not search; begin it with --warmed or --model")
-    words = [*record["sittings"][0]["command"]]
-    for name, value in flags.items():
-        words += [command_line.flag(name), str(value)]
-    words += ["--out", str(out)]
+    return config
+
+
+def take_over(run: Path, out: Path, now: dict[str, Any]) -> None:
+    """Copy what a run has made up to its first search; of its rows, what is otherwise `now`."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("general.jsonl", "recovery.jsonl"):
         if (run / name).exists():
@@ -65,20 +85,11 @@ def branch(run: Path, out: Path, flags: dict[str, Any]) -> list[str]:
         lines = []
         for line in folder.read_lines(run / name):
             if line["iteration"] == 0:
-                now = {
-                    field: getattr(config, field) for field in ("method", "eta") if field in line
-                }
-                lines.append(line | now)
+                lines.append({field: now.get(field, value) for field, value in line.items()})
         folder.write_lines(out / name, lines)
     shutil.copytree(run / "iteration-0", out / "iteration-0")
     (out / "iteration-1").mkdir()
-    shutil.copyfile(trees, out / "iteration-1" / "trees.jsonl")
-    sitting = {"command": words, "versions": record["sittings"][0]["versions"]}
-    folder.write_lines(
-        out / going_on.RECORD, [{"sources": record["sources"], "sittings": [sitting]}]
-    )
-    folder.write_lines(out / "config.json", [asdict(config)])  # last: now it can be gone on with
-    return words
+    shutil.copyfile(run / "iteration-1" / "trees.jsonl", out / "iteration-1" / "trees.jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

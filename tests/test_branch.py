@@ -1,6 +1,7 @@
 """A run that shares the search of another: the same as if it had made everything itself."""
 
 import json
+import shutil
 
 import pytest
 
@@ -19,7 +20,7 @@ QUICK = (
 def searched(tmp_path_factory):
     """A finished run of Agent-R."""
     out = tmp_path_factory.mktemp("branch") / "run"
-    assert train.main([*QUICK, "--out", str(out)]) == 0
+    assert train.main([*QUICK, "--anew", "--out", str(out)]) == 0
     return out
 
 
@@ -55,6 +56,7 @@ def test_what_goes_on_from_a_shared_search_is_what_a_run_of_its_own_leaves(
     assert (status, told) == (0, "")
     words = command.split()
     assert words[:2] == ["python", "train.py"]
+    assert "--anew" not in words, "it would remove what was taken over"
     assert train.main(words[2:]) == 0
     assert "goes on with the judging and splicing of iteration 1" in capsys.readouterr().out
     assert train.main([*QUICK, *flags, "--out", str(tmp_path / "own")]) == 0
@@ -85,6 +87,16 @@ def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, s
     assert str(tmp_path / "config.json") in told
     _, _, told = tell(capsys, searched, searched)
     assert str(searched) in told
+    damaged = tmp_path / "damaged"
+    shutil.copytree(searched, damaged)
+    (damaged / "run.json").write_text("{}\n")
+    _, _, told = tell(capsys, damaged, tmp_path / "new")
+    assert "run.json: is not as the run left it" in told
+    config = json.loads((damaged / "config.json").read_text())
+    (damaged / "config.json").write_text(json.dumps({**config, "width_of_all": 3}) + "\n")
+    _, _, told = tell(capsys, damaged, tmp_path / "new")
+    assert "config.json: names other flags" in told
+    assert not (tmp_path / "new").exists()
     young = tmp_path / "young"
     assert train.main([*QUICK, "--iterations", "0", "--out", str(young)]) == 0
     capsys.readouterr()
