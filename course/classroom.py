@@ -63,7 +63,7 @@ SUITE = (
     "tests/test_envs.py",
     "tests/test_mcts.py",
     "tests/test_critique.py",
-    "tests/test_show.py",
+    "tests/test_branch.py",  # in which several tests have one run in common
 )
 ALL_EXERCISES = "course/tests/test_ex*_*.py"
 SAMPLE = (  # of the matrix: what other exercises call, or what ends a search

@@ -240,6 +240,7 @@ def test_a_test_that_does_not_end_is_stopped(classroom):
     stopped = [report.message for report in of_loop.values() if report.outcome == "failed"]
     assert len(stopped) > 5
     assert all(message.startswith("Failed: stopped after") for message in stopped)
+    assert all(re.search(r"for ever, at \w+\.py, line \d+\?", message) for message in stopped)
 
 
 def test_a_module_that_cannot_be_imported_is_told_in_one_line(classroom):
