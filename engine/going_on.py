@@ -101,8 +101,8 @@ class Kept:
             raise UserError(f"{path}: is not there any more, to go on from; {remedy}")
         return path
 
-    def whereabouts(self) -> str:
-        """Return in a sentence where the run goes on."""
+    def whereabouts(self, searches: bool) -> str:
+        """Return in a sentence where the run goes on; whether its method `searches` is known."""
         reached = self.reached
         iteration = reached.measured + 1
         path = self.out / f"iteration-{iteration}"
@@ -115,7 +115,7 @@ class Kept:
         elif not iteration:
             there = (self.out / "general.jsonl").exists()
             stage = training if there else "warm-up data"
-        elif reached.criticised >= iteration:
+        elif reached.criticised >= iteration or not searches:
             stage = training
         elif (path / "trees.jsonl").exists():
             stage = f"judging and splicing of iteration {iteration}"

@@ -4,9 +4,9 @@
 
 OUT becomes what `train.py --out OUT` with the command of RUN and these flags would have left
 behind the search of iteration 1: warm-up, first evaluation and trees are RUN's, which such a run
-would have made just so, since no flag that may be named here has a part in them.  What is printed
-is the command that goes on from there.  So several methods share what takes longest, and are
-compared on the very same trees.
+would have made just so, since no flag that may be named here has a part in them.  (`bc` searches
+nothing: it shares the warm-up and the first evaluation.)  What is printed is the command that goes
+on from there.  So several methods share what takes longest, and are compared on the very same trees.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from engine import UserError, command_line, folder, going_on
 from settings.config import Config, check
 
 PROGRAM = "python -m extras.branch"
+
+TREES = Path("iteration-1") / "trees.jsonl"
 
 # Flags that come to bear behind the search of an iteration alone.
 BEHIND = {
@@ -41,8 +43,11 @@ def branch(run: Path, out: Path, flags: dict[str, Any]) -> list[str]:
     folder.check_free(out)
     config = other_config(run, {**flags, "out": str(out)})
     record = going_on.read_object(run / going_on.RECORD)
-    if not (run / "iteration-1" / "trees.jsonl").exists():
+    shares_trees = config.method != "bc"
+    if shares_trees and not (run / TREES).exists():
         raise UserError(f"{run}: its first search is not over, so there is nothing to share")
+    if not (run / "results.jsonl").exists():
+        raise UserError(f"{run}: its first evaluation is not over, so there is nothing to share")
     try:
         first = record["sittings"][0]
         words = [word for word in first["command"] if word != "--anew"]
@@ -52,6 +57,9 @@ def branch(run: Path, out: Path, flags: dict[str, Any]) -> list[str]:
     for name, value in {**flags, "out": out}.items():
         words += [command_line.flag(name), str(value)]
     take_over(run, out, {"method": config.method, "eta": config.eta})
+    if shares_trees:
+        (out / TREES).parent.mkdir()
+        shutil.copyfile(run / TREES, out / TREES)
     folder.write_lines(out / going_on.RECORD, [made_by])
     folder.write_lines(out / "config.json", [asdict(config)])  # last: now it can be gone on with
     return words
@@ -70,13 +78,11 @@ def other_config(run: Path, flags: dict[str, Any]) -> Config:
     except TypeError:
         raise UserError(f"{run / 'config.json'}: names other flags than there are today") from None
     check(config)
-    if config.method == "bc":
-        raise UserError("--method bc: it does not search; begin it with --warmed or --model")
     return config
 
 
 def take_over(run: Path, out: Path, now: dict[str, Any]) -> None:
-    """Copy what a run has made up to its first search; of its rows, what is otherwise `now`."""
+    """Copy what a run has made up to its first evaluation; of its rows, what is otherwise `now`."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("general.jsonl", "recovery.jsonl"):
         if (run / name).exists():
@@ -88,8 +94,6 @@ def take_over(run: Path, out: Path, now: dict[str, Any]) -> None:
                 lines.append({field: now.get(field, value) for field, value in line.items()})
         folder.write_lines(out / name, lines)
     shutil.copytree(run / "iteration-0", out / "iteration-0")
-    (out / "iteration-1").mkdir()
-    shutil.copyfile(run / "iteration-1" / "trees.jsonl", out / "iteration-1" / "trees.jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def announce(config: Config, said: Said, kept: going_on.Kept, mark: Mark) -> Non
     settings = [f"{name}={value}" for name, value in asdict(config).items()]
     print(" ".join(settings), flush=True)
     if kept.record:
-        print(kept.whereabouts(), flush=True)
+        print(kept.whereabouts(config.method != "bc"), flush=True)
     else:
         if config.model:
             print(describe(mark))
