@@ -9,6 +9,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import published
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import (
@@ -268,6 +269,31 @@ def test_a_channel_that_nobody_can_say_is_read():
     assert chat.end == tokenizer.convert_tokens_to_ids("<|end|>")
     ids = ours(tokenizer, [CUP, "Action: go"])
     assert ids[:-1] == whole(tokenizer, [CUP, "Action: go"])[:-1]
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (PLAIN["marks"], published.EQUAL),
+        (PLAIN["nothing ends the last turn (GLM-4)"], published.EQUAL),
+        (QWEN, published.LAST),
+        (SHUT.replace("content", "content|upper"), "refused: "),
+        (None, "has no chat template"),
+    ],
+    ids=["marks", "no last end", "dropped thoughts", "another text", "none"],
+)
+def test_the_command_tells_what_comes_of_a_published_template(tmp_path, template, told):
+    with_template("bytes", template).save_pretrained(tmp_path)
+    assert published.tried(tmp_path).startswith(told)
+
+
+def test_the_command_finds_ids_that_differ_and_marks_that_forge(tmp_path, monkeypatch):
+    with_template("bytes", PLAIN["marks"]).save_pretrained(tmp_path)
+    monkeypatch.setattr(Template, "_asked", lambda self, text: text.lower())
+    assert "other ids in" in published.tried(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(Template, "_safe", lambda self, piece, text: piece(text))
+    assert "FORGED by ['</s>'" in published.tried(tmp_path)
 
 
 # --- what a text cannot do
