@@ -5,8 +5,8 @@
 OUT becomes what `train.py --out OUT` with the command of RUN and these flags would have left
 behind the search of iteration 1: warm-up, first evaluation and trees are RUN's, which such a run
 would have made just so, since no flag that may be named here has a part in them.  (`bc` searches
-nothing: it shares the warm-up and the first evaluation.)  What is printed is the command that goes
-on from there.  So several methods share what takes longest, and are compared on the very same trees.
+nothing: it shares warm-up and first evaluation alone.)  What is printed is the command that goes
+on from there.  So several methods share what takes longest, and are compared on the same trees.
 """
 
 from __future__ import annotations
