@@ -6,7 +6,8 @@
 `extras/plan.py` says what is run, `extras/report.py` what is made of it.  Every run is
 `train.py --tiny` in a process and on a thread of its own; the runs of a world and seed begin from
 the same warm-up, which is made once.  What a run leaves is condensed to one small file.  A run that
-was cut off begins again.
+was cut off goes on; with `--anew` it begins again, and warm-ups are made again, as must be where the
+method has changed since.
 """
 
 from __future__ import annotations
@@ -56,15 +57,21 @@ def run_all(runs: dict[str, list[str]], jobs: int, end: float) -> None:
 def run(name: str, arguments: list[str]) -> None:
     """Carry out one run and leave its result.  Raises `UserError` if it fails."""
     folder = run_folder(name)
-    warm_up = warm_up_model(arguments)
-    train([*arguments, "--warmed", str(warm_up)], folder, name)
+    if not folder.exists():
+        warm_up = warm_up_model(arguments)
+        train([*arguments, "--warmed", str(warm_up)], folder, name)
     plan.write_result(name, condense(folder, arguments))
     shutil.rmtree(folder)
 
 
 def run_folder(name: str) -> Path:
     """Return the folder in which a run works, until its result is written."""
-    return plan.ROOT / "runs" / "reproduce" / name.replace(" ", "-")
+    return folder_of_runs() / name.replace(" ", "-")
+
+
+def folder_of_runs() -> Path:
+    """Return the folder of warm-ups, and of runs until their results are written."""
+    return plan.ROOT / "runs" / "reproduce"
 
 
 def warm_up_model(arguments: list[str]) -> Path:
@@ -85,14 +92,12 @@ def warm_up_model(arguments: list[str]) -> Path:
 
 
 def train(arguments: list[str], out: Path, name: str) -> None:
-    """Run `train.py --tiny` in a process of its own.
+    """Run `train.py --tiny` in a process of its own; what was cut off goes on.
 
     Its folder `out` is there only when it is whole.  Raises `UserError` with the process's own last
     words if it fails.
     """
     part = out.with_name(f"{out.name}.part")
-    for leftover in (part, out):  # of a run that was cut off
-        shutil.rmtree(leftover, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "train.py", "--tiny", *arguments, "--out", str(part)]
     process = subprocess.run(  # noqa: S603, it is our own command
@@ -137,6 +142,9 @@ def main() -> int:
     parser.add_argument(
         "--hours", type=float, default=8.0, help="no run is begun after that many hours"
     )
+    parser.add_argument(
+        "--anew", action="store_true", help="make warm-ups and what was cut off once more"
+    )
     parser.add_argument("--report", action="store_true", help="run nothing")
     try:
         options = parser.parse_args()
@@ -144,6 +152,8 @@ def main() -> int:
         command_line.check_number("hours", options.hours, 0, 10**6)
         jobs = max(1, options.jobs)
         end = time.monotonic() + 3600 * options.hours
+        if options.anew:
+            shutil.rmtree(folder_of_runs(), ignore_errors=True)
         if not options.report:
             run_all(plan.trials(), jobs, end)
             run_all(plan.runs(options.seeds), jobs, end)  # with the rates that the trials chose

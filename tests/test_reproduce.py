@@ -148,20 +148,19 @@ def test_a_run_that_fails_is_told_by_its_name_and_leaves_nothing(project):
 SCRIPT = """
 import json, pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
-out.mkdir()  # fails if what was left there was not cleared away
+there = [path.name for path in out.iterdir()] if out.exists() else []
+out.mkdir(exist_ok=True)
 rows = [{"env": "lab", "iteration": k, "score": k} for k in (0, 1)]
 episodes = [{"env": "lab", "iteration": k, "task": t, "score": k / 3} for k in (0, 1) for t in "ab"]
 for name, records in (("results", rows), ("episodes", episodes)):
     (out / f"{name}.jsonl").write_text("".join(json.dumps(r) + chr(10) for r in records))
 with open("commands", "a") as file:
-    print(*sys.argv[1:], file=file)
+    print(*sys.argv[1:], "| there:", *there, file=file)
 """
 
 
-def test_of_a_run_only_rows_and_scores_are_kept_and_half_a_run_is_begun_again(project):
+def test_of_a_run_only_rows_and_scores_are_kept(project):
     (project / "train.py").write_text(SCRIPT)
-    for old in ("lab-bc-0.part", "lab-bc-0"):
-        (project / "runs" / "reproduce" / old / "iteration-0").mkdir(parents=True)
     reproduce.run("lab bc 0", ["--env", "lab", "--seed", "0"])
     run = json.loads(plan.result_file("lab bc 0").read_text())
     assert run["arguments"] == ["--env", "lab", "--seed", "0"]
@@ -170,9 +169,32 @@ def test_of_a_run_only_rows_and_scores_are_kept_and_half_a_run_is_begun_again(pr
     assert [path.name for path in (project / "runs" / "reproduce").iterdir()] == ["warm-up-lab-0"]
 
 
+def test_a_run_that_was_cut_off_goes_on_and_one_that_was_whole_is_not_run_again(project):
+    (project / "train.py").write_text(SCRIPT)
+    (project / "runs" / "reproduce" / "lab-bc-0.part" / "iteration-0").mkdir(parents=True)
+    reproduce.run("lab bc 0", ["--env", "lab", "--seed", "0"])
+    commands = (project / "commands").read_text().splitlines()
+    assert commands[-1].endswith("lab-bc-0.part | there: iteration-0"), "train.py finds it"
+    plan.result_file("lab bc 0").unlink()
+    whole = project / "runs" / "reproduce" / "lab-bc-0"
+    whole.mkdir()
+    for name in ("results", "episodes"):
+        (whole / f"{name}.jsonl").write_text("")
+    reproduce.run("lab bc 0", ["--env", "lab", "--seed", "0"])
+    assert json.loads(plan.result_file("lab bc 0").read_text())["rows"] == []
+    assert (project / "commands").read_text().splitlines() == commands
+
+
+def test_with_anew_nothing_that_was_there_is_used(project, monkeypatch, capsys):
+    (project / "runs" / "reproduce" / "warm-up-lab-0").mkdir(parents=True)
+    monkeypatch.setattr("sys.argv", ["reproduce.py", "--anew", "--report"])
+    reproduce.main()
+    assert not (project / "runs" / "reproduce").exists()
+
+
 def test_the_runs_of_a_world_and_seed_share_one_warm_up_though_they_begin_side_by_side(project):
     (project / "train.py").write_text(SCRIPT + "import time; time.sleep(0.2)")
-    part = project / "runs" / "reproduce" / "warm-up-lab-0.part"  # cut off, made again
+    part = project / "runs" / "reproduce" / "warm-up-lab-0.part"  # cut off
     part.mkdir(parents=True)
     runs = {
         f"lab {m} {seed}": ["--env", "lab", "--seed", seed, "--lr", "1"]
