@@ -6,8 +6,8 @@
 `extras/plan.py` says what is run, `extras/report.py` what is made of it.  Every run is
 `train.py --tiny` in a process and on a thread of its own; the runs of a world and seed begin from
 the same warm-up, which is made once.  What a run leaves is condensed to one small file.  A run that
-was cut off goes on; with `--anew` it begins again, and warm-ups are made again, as must be where the
-method has changed since.
+was cut off goes on; with `--anew` it begins again, and warm-ups are made again, as they must where
+the method has changed since.
 """
 
 from __future__ import annotations
