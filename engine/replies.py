@@ -66,14 +66,18 @@ def bare(line: str) -> str:
 
 # --- verdicts
 
-# `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment: "Bad"`; not `Judgment: not bad`, and
-# not the question itself, `Judgment: Good, Bad or Uncertain`; but `Judgment: Bad, good try`.
-VERDICT = re.compile(
-    r"\bjudge?ments?\b[\s*_`\"'#]*(?:is|:)[\s*_`\"']*(good|bad|uncertain)\b"
-    r"(?![\s*_`\"']*(?:,|/|\||or\b)[\s*_`\"']*(?:or\s+)?(?:good|bad|uncertain)\b"
-    r"(?:\s*[,/|.?)\]*_`\"']|\s*or\b|[ \t]*(?:\n|$)))",
-    re.IGNORECASE,
+# `Judgment: Bad`, `**Judgement:** bad.`, `Therefore, Judgment = [Bad]`, or Bad below a heading; not
+# `Judgment: not bad`, and not the question itself, `Judgment: Good, Bad or Uncertain`; but
+# `Judgment: Bad, good try`.
+WORD = r"(?:good|bad|uncertain)(?![a-z])"
+AROUND = r"(?:[\s*_`\"'#()\[\]{}<>\u201c\u201d\u2018\u2019]|</?\w+>)*"  # the dress of a word
+LABEL_OF_WORD = (
+    rf"(?<![a-z])judge?ments?(?![a-z]){AROUND}(?:is\b|[:\uff1a=\u2013\u2014\u2192-]>?|\n)"
 )
+# Another word of a list, which goes on or ends behind it.
+LISTED = rf"{AROUND}(?:,|/|\||or\b){AROUND}(?:or\s+)?{WORD}"
+LISTED += r"(?:\s*[,/|.?)\]>}*_`\"']|\s*or\b|[ \t]*(?:\n|$))"
+VERDICT = re.compile(rf"{LABEL_OF_WORD}{AROUND}({WORD})(?!{LISTED})", re.IGNORECASE)
 
 
 def parse_verdict(reply: str) -> str:
