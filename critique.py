@@ -175,6 +175,23 @@ def learnable(trajectory: Trajectory, settings: CritiqueSettings) -> Trajectory:
     return replace(trajectory, steps=steps)
 
 
+def up_to_its_score(
+    trajectory: Trajectory, settings: CritiqueSettings, least: int = 1
+) -> Trajectory:
+    """Return a good trajectory without the steps behind the one that brought it to its score.
+
+    Ours: where a world pays in part, an agent may go on to the step limit and gain nothing, which
+    is not to be learned, and leaves no room for a revision in front of it.  At least `least` steps
+    stay.  With `settings.idle` "learned", the paper's way, all stay.
+    """
+    last = trajectory.steps[-1]
+    for count, step in enumerate(trajectory.steps, 1):
+        there = step.score >= last.score and bool(step.won) == bool(last.won)
+        if there and count >= least and settings.idle == "context":
+            return replace(trajectory, steps=trajectory.steps[:count])
+    return trajectory
+
+
 def idle_steps(trajectory: Trajectory) -> list[bool]:
     """Tell for every step whether it was idle: refused, or a repeat that changed nothing.
 
@@ -474,6 +491,9 @@ def criticise(
         revisions.executable.append(execute(world, revision) is not None)
         earlier = of_tree[id(pair.tree)]
         if settings.splice == "verified":
+            goods = [
+                up_to_its_score(good, settings, 1 + shared_replies(bad, good)) for good in goods
+            ]
             # Every other time a revision made before stands in for the good trajectory: an agent
             # that errs twice and revises twice.
             chained = earlier[::-1] if rng.random() < 0.5 else []
@@ -515,7 +535,8 @@ def good_examples(
         if all(leaf.step.is_good(1.0) for leaf in leaves):
             continue
         for leaf in rng.sample(goods, min(settings.pairs, len(goods))):
-            examples.append(Example("good", learnable(tree.trajectory(leaf), settings)))
+            good = up_to_its_score(tree.trajectory(leaf), settings)
+            examples.append(Example("good", learnable(good, settings)))
     return examples
 
 

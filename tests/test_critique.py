@@ -786,6 +786,82 @@ def test_verified_goes_on_to_the_next_good_leaf_where_the_deepest_cannot_be_carr
     assert revised("verified", task, "go kitchen", bad, near) is None
 
 
+class Ladder(Corridor):
+    """Half of a rung's height is paid, and nothing ends but by the limit of 6 steps."""
+
+    def begin(self, task):
+        self.place = 0
+        return f"climb ({task}).", "the ground."
+
+    def act(self, action):
+        self.place = max(0, self.place + {"down": -1, "up": 1}.get(action, 0))
+        self.score = max(self.score, self.place / 8)
+        return f"rung {self.place}."
+
+
+CLIMBED = ["up", "up", "hold", "hold", "hold", "hold"]
+
+
+def test_what_a_good_episode_does_behind_its_last_gain_is_not_learned_and_leaves_room():
+    # Of six steps two gained something; behind a mistake there is room for these, not for all six.
+    tree = grow(Ladder, "train-0", CLIMBED, ["down", *["hold"] * 5])
+    settings = CritiqueSettings(alpha=0.25)
+    (example,) = good_examples([tree], settings, random.Random(0))
+    assert example.trajectory.actions == CLIMBED[:2]
+    revisions = criticise(calls_bad("down"), [tree], Ladder, settings, random.Random(0))
+    assert revisions.executable == [False], "as the paper has it, all six are said"
+    assert [one.trajectory.actions for one in revisions.examples] == [
+        ["down", "revise", "up", "up"]
+    ]
+    papers = replace(settings, idle="learned")
+    (example,) = good_examples([tree], papers, random.Random(0))
+    assert example.trajectory.actions == CLIMBED
+    revisions = criticise(calls_bad("down"), [tree], Ladder, papers, random.Random(0))
+    assert revisions.not_executable == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "least", "count"),
+    [
+        ((0.0, 0.5, 0.5), 1, 2),
+        ((0.0, 0.5, 0.5), 3, 3),
+        ((0.5, 0.0, 0.5), 1, 1),
+        ((0.5, 0.75, 0.5), 1, 1),
+        ((0.5, 0.75, 0.75), 2, 2),
+        ((0.25, 0.5, 1.0), 1, 3),
+        ((0.0, 0.0), 1, 1),
+    ],
+)
+def test_a_good_trajectory_ends_where_it_first_had_its_score(scores, least, count):
+    steps = [Step("Action: go", "go", "", score) for score in scores]
+    trajectory = Trajectory("task", "", "", steps)
+    shorter = critique.up_to_its_score(trajectory, CritiqueSettings(), least)
+    assert shorter.steps == steps[:count]
+    assert len(trajectory.steps) == len(scores)
+
+
+def test_a_success_that_pays_less_is_not_cut_before_it_is_one():
+    won = [None, False, True, None]
+    steps = [Step("Action: go", "go", "", 0.9, won=one) for one in won[:3]]
+    trajectory = Trajectory("task", "", "", steps)
+    assert critique.up_to_its_score(trajectory, CritiqueSettings()).steps == steps
+
+
+def test_the_good_steps_behind_the_shared_node_are_kept_where_the_score_was_there_before_it():
+    # Both have climbed one rung; the bad one's score is lower all the same, as it fell.
+    class Steep(Ladder):
+        def act(self, action):
+            observation = super().act(action)
+            self.score = 0.0 if action == "jump" else self.place / 8
+            return observation
+
+    bad, good = ["up", "up", "jump"], ["up", "up", "hold", "hold"]
+    tree = grow(Steep, "train-0", good, bad)
+    settings = CritiqueSettings(alpha=0.25)
+    (revision,) = criticise(calls_bad("jump"), [tree], Steep, settings, random.Random(0)).examples
+    assert revision.trajectory.actions == [*bad, "revise", "hold"]
+
+
 def test_verified_may_begin_one_step_before_the_shared_node_and_no_more():
     task = "coin-hall-landing-0"
     bad = ["go attic", "go landing", "go bedroom", "take shoe", "put shoe"]

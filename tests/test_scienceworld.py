@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from envs import SPLITS, UserError, World
+from envs import ANSWERED, CHANGED, REFUSED, SPLITS, UserError, World
 from worlds import scienceworld
 
 HAVE = importlib.util.find_spec("scienceworld") and importlib.util.find_spec("py4j")
@@ -85,14 +85,67 @@ def test_instruction_and_look_open_an_episode(fake):
 
 def test_score_is_the_games_and_success_ends(fake):
     world, _ = begun()
-    assert world.step("open door")[1:] == (0.25, False, False, {"score": 0.25, "effect": ""})
-    assert world.step("focus on plant")[1:] == (0.75, True, False, {"score": 1.0, "effect": ""})
+    info = {"score": 0.25, "effect": CHANGED}
+    assert world.step("open door")[1:] == (0.25, False, False, info)
+    info = {"score": 1.0, "effect": ANSWERED}
+    assert world.step("focus on plant")[1:] == (0.75, True, False, info)
 
 
 def test_wrong_focus_ends_the_episode_at_zero(fake):
     world, _ = begun()
     world.step("open door")
-    assert world.step("focus on air")[2:] == (True, False, {"score": 0.0, "effect": ""})
+    assert world.step("focus on air")[2:] == (True, False, {"score": 0.0, "effect": ANSWERED})
+
+
+@pytest.mark.parametrize(
+    ("action", "observation", "effect"),
+    [
+        ("go to hallway", "You move to the hallway.", CHANGED),
+        ("open door to hallway", "The door is now open.", CHANGED),
+        ("move flower pot 2 to red box", "You move the flower pot 2 to the red box.", CHANGED),
+        ("wait1", "You decide to wait for 1 iterations.", CHANGED),
+        ("look around", "This room is called the hallway. In it, you see:\n\tthe agent", ANSWERED),
+        ("look at table", "a table. On the table is: nothing.\nIt is not open.", ANSWERED),
+        ("inventory", "In your inventory, you see:\n\tan orange", ANSWERED),
+        ("focus on egg parrot", "You focus on the parrot egg.", ANSWERED),
+        ("open door to hallway", "The door is already open.", REFUSED),
+        ("go to greenhouse", "It's not clear how to get there from here.", REFUSED),
+        ("go to shelf", "Its not clear how to go to/through a shelf.", REFUSED),
+        ("open kitchen", "The kitchen is not openable.", REFUSED),
+        ("move stove to red box", "The stove is not moveable.", REFUSED),
+        ("move red box to red box", "You can't move something into itself.", REFUSED),
+        (
+            "move egg in fridge",
+            "That can't be moved there, because the fridge isn't open.",
+            REFUSED,
+        ),
+        ("pick up cup", "That object already appears to be in the inventory.", REFUSED),
+        ("look in chair", "It's not clear how to look inside of that.", REFUSED),
+        ("eat table", "the table is not edible.", REFUSED),
+        ("blub", "No known action matches that input.", REFUSED),
+        ("blub", "Unknown action.  Type 'help' for a list of actions.", REFUSED),
+    ],
+)
+def test_the_games_answer_tells_what_an_action_did(action, observation, effect):
+    assert scienceworld.effect_of(action, observation) == effect
+
+
+@needs_game
+def test_the_game_refuses_in_the_words_that_are_known(make):
+    world = make()
+    world.reset(options={"task": "find-plant-17"})
+    for action, effect in {
+        "look around": ANSWERED,
+        "inventory": ANSWERED,
+        "blub": REFUSED,
+        "open door to hallway and kitchen": REFUSED,
+        "go to moon": REFUSED,
+        "open agent": REFUSED,
+        "move agent to agent": REFUSED,
+        "wait1": CHANGED,
+    }.items():
+        world.step(action)
+        assert world.effect == effect, action
 
 
 def test_actions_reach_the_game_untouched_and_cost_a_step(fake):
@@ -202,7 +255,8 @@ def test_gold_reaches_score_1_and_every_copy_tells_the_same(make):
         worlds[0].reset(options={"task": task})
         path = worlds[0].gold()
         alone.append((path, play(worlds[0], task, path)))
-        assert alone[-1][1][-1][2:] == (True, False, {"score": 1.0, "effect": ""})
+        assert alone[-1][1][-1][2:4] == (True, False)
+        assert alone[-1][1][-1][4]["score"] == 1.0
         assert play(make(), task, path) == alone[-1][1]
     # Interleaved, and from several threads at once.
     with ThreadPoolExecutor(4) as threads:
@@ -233,11 +287,11 @@ def test_wrong_focus_and_nonsense_in_the_game(make):
     world = make()
     world.reset(options={"task": "find-plant-17"})
     assert world.step('blub \\ "x" é')[0] == scienceworld.UNKNOWN
-    assert world.step("")[2:] == (False, False, {"score": 0.0, "effect": ""})
+    assert world.step("")[2:] == (False, False, {"score": 0.0, "effect": REFUSED})
     assert world.step("wait1")[0].startswith("You decide to wait")
     assert "go to greenhouse" not in world.choices()
     assert {"open door to greenhouse", "look around", "focus on axe"} <= set(world.choices())
-    assert world.step("focus on axe")[2:] == (True, False, {"score": 0.0, "effect": ""})
+    assert world.step("focus on axe")[2:] == (True, False, {"score": 0.0, "effect": ANSWERED})
 
 
 @needs_game

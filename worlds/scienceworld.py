@@ -37,7 +37,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from envs import SPLITS, UserError, World
+from envs import ANSWERED, CHANGED, REFUSED, SPLITS, UserError, World
 from worlds.manuals import SCIENCEWORLD
 
 PACKAGE = "pip install scienceworld==1.2.3"
@@ -53,6 +53,14 @@ OPTIONS = (
 )
 VERBS = ("go to", "open", "focus on", "pick up", "look around", "inventory", "wait1")
 UNKNOWN = "No known action matches that input."  # the game's own words
+# How the game refuses in other words, in answers of one line.
+REFUSAL = re.compile(
+    r"^(no known action|unknown action|ambiguous request|something can't|you (can't|must) )"
+    r"|^(it'?s not clear|i'm not sure|that (can't|object|is already))"
+    r"|can't be| is not | isn't | is already | does(n't| not) |not movable|appears broken",
+    re.IGNORECASE,
+)
+LOOKS = ("look", "inventory", "examine", "read", "task", "focus on", "help")  # change no thing
 
 
 # --- the Java side
@@ -320,6 +328,7 @@ class ScienceWorld(World):
         self.things = answer.things
         self.score = max(0.0, answer.score)
         self.done = answer.completed or answer.score < 0
+        self.effect = effect_of(action, answer.observation)
         return answer.observation
 
     def gold(self) -> list[str]:
@@ -339,6 +348,13 @@ class ScienceWorld(World):
         if kind not in self.kinds:
             return False
         return any(number in map(str, split) for split in variations(kind).values())
+
+
+def effect_of(action: str, observation: str) -> str:
+    """Return what an action did, by the game's answer: see `World.effect`."""
+    if "\n" not in observation and REFUSAL.search(observation):
+        return REFUSED
+    return ANSWERED if action.startswith(LOOKS) else CHANGED
 
 
 @functools.lru_cache(maxsize=10_000)
