@@ -139,8 +139,8 @@ class Trajectory:
     def loops(self) -> float:
         """Return the share of steps that repeat an (action, observation) pair already seen.
 
-        A revision turn is no step and no repeat, unless it stands right behind another one: who
-        says nothing but `revise` loops.  (The paper's Figure 4 counts repeated sequences of actions
+        A revision turn is no step and no repeat; right behind another one it is both: who says
+        nothing but `revise` loops.  (The paper's Figure 4 counts repeated sequences of actions
         by their length; this is another measure of the same.)
         """
         seen = set()

@@ -212,7 +212,16 @@ def broken_module(error):
     if not frames:
         return ""
     at = f"{shown(frames[-1].filename)}, line {frames[-1].lineno}"
-    return f"{at}: {type(error).__name__}: {error}"
+    return f"{at}: {type(error).__name__}: {error}{remedy(error)}"
+
+
+def remedy(error):
+    """What to do where a package is missing: most often the environment is not active."""
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    package = error.name.partition(".")[0]
+    ours = (ROOT / package).exists() or (ROOT / f"{package}.py").exists()
+    return "" if ours else "; is the environment active? source .venv/bin/activate"
 
 
 def shown(filename):

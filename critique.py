@@ -561,9 +561,9 @@ def failed_prefixes(
 ) -> tuple[list[Start], int]:
     """Return starts for recovery (Table 3), and how many failures nothing can recover from.
 
-    A start is a failed trajectory cut just after its true first error.  A failure in which there is
-    no error is passed over.  One is counted, and left out, if its episode is over after the cut, or
-    if no way is left that fits the step limit.
+    A start is a failed trajectory, one that is not `won`, cut just after its true first error.  A
+    failure in which there is no error is passed over.  One is counted, and left out, if its episode
+    is over after the cut, or if no way is left that fits the step limit.
 
     The released code gives a fresh budget of steps behind the prefix.  Here the prefix has spent
     its own steps: the limit is the world's, and an agent that errs in earnest has no other.

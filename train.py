@@ -203,8 +203,8 @@ def encode_record(actor: Actor, record: dict[str, Any]) -> Encoded | Preference 
 class Mix:
     """The eta mix of Phase II: sources of examples, each drawn from with its share's probability.
 
-    Within a source each example is drawn once before any is drawn again.  Empty sources are passed
-    over; the others share their weight.
+    Within a source each example is drawn once before any is drawn again, in an order by lot, anew
+    each time.  Empty sources are passed over; the others share their weight.
     """
 
     def __init__(self, sources: Sequence[Source], rng: random.Random) -> None:

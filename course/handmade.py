@@ -47,10 +47,11 @@ def shown(value):
 
 
 def parting(got, expected):
-    """Return where two long texts part, and how each goes on."""
+    """Return where two long texts part, from the word on in which they do, and how each goes on."""
     place = 0
     while got[place : place + 1] == expected[place : place + 1]:
         place += 1
+    place = got.rfind(" ", 0, place) + 1
     begin = max(0, place - LINE // 2)
     before = f"  the same up to: ...{expected[begin:place]!r}"
     ends = [text[place : place + LINE] or "(the end)" for text in (expected, got)]

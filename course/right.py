@@ -135,7 +135,7 @@ DRAW = """
 FAILED_PREFIXES = """
     starts, lost = [], 0
     for trajectory in trajectories:
-        if trajectory.score >= 1:
+        if trajectory.won:
             continue
         world = make_world()
         t = first_error(world, trajectory.task, [step.action for step in trajectory.steps])

@@ -407,6 +407,7 @@ WRONG = {
         "the end token always learned": changed(
             ENCODE, ('add([end], messages[index - 1]["loss"])', "add([end], True)")
         ),
+        "the end token twice": changed(ENCODE, ("        add([end],", "        add([end, end],")),
         "no end token at the end": changed(
             ENCODE, ('if messages[-1]["role"] == "assistant":', "if False:")
         ),
@@ -509,6 +510,12 @@ WRONG = {
         ),
         "probability instead of its logarithm": changed(MASKED_LOSS, ("log_softmax", "softmax")),
         "no gradient": changed(MASKED_LOSS, (".float()", ".detach()")),
+        "the logarithm of a small probability": changed(
+            MASKED_LOSS, (".log_softmax(-1)", ".softmax(-1).log()")
+        ),
+        "labels changed where they stand": changed(
+            MASKED_LOSS, ("targets.clamp(min=0)", "targets.clamp_(min=0)")
+        ),
         "the sign lost": changed(MASKED_LOSS, ("return -each", "return each")),
         "a loss for each token": changed(MASKED_LOSS, ("[learned].sum()", "[learned]")),
     },
@@ -552,9 +559,16 @@ WRONG = {
         "cut before the error": changed(FAILED_PREFIXES, ("[: t + 1]", "[:t]")),
         "cut one step too late": changed(FAILED_PREFIXES, ("[: t + 1]", "[: t + 2]")),
         "the whole failed episode": changed(FAILED_PREFIXES, ("[: t + 1]", "")),
-        "solved episodes too": changed(FAILED_PREFIXES, ("trajectory.score >= 1", "False")),
+        "solved episodes too": changed(FAILED_PREFIXES, ("trajectory.won", "False")),
+        "a success by its score": changed(
+            FAILED_PREFIXES, ("trajectory.won", "trajectory.score >= 1")
+        ),
+        "step 0 taken for no error": changed(FAILED_PREFIXES, ("t is not None", "t")),
+        "errors from step 1 on": changed(
+            FAILED_PREFIXES, ("in trajectory.steps])", "in trajectory.steps], 1)")
+        ),
         "any score is a success": changed(
-            FAILED_PREFIXES, ("trajectory.score >= 1", "trajectory.score > 0")
+            FAILED_PREFIXES, ("trajectory.won", "trajectory.score > 0")
         ),
         "what cannot be recovered from is kept": changed(
             FAILED_PREFIXES,
@@ -604,6 +618,23 @@ WRONG = {
         "revisions never counted": changed(
             LOOPS, (" and not (before and before.action == REVISE)", "")
         ),
+        "every second revision of a row": """
+            seen, repeated, counted, row = [], 0, 0, 0
+            for step in self.steps:
+                row = row + 1 if step.action == REVISE else 0
+                if row % 2 == 0:
+                    counted += 1
+                    repeated += (step.action, step.observation) in seen
+                seen.append((step.action, step.observation))
+            return repeated / counted if counted else 0.0
+        """,
+        "turns without an action left out": changed(
+            LOOPS,
+            (
+                "if step.action == REVISE and not",
+                "if not step.action or step.action == REVISE and not",
+            ),
+        ),
         "revisions counted as steps": changed(
             LOOPS, ("repeated / counted if counted", "repeated / len(self.steps) if counted")
         ),
@@ -650,6 +681,7 @@ WRONG = {
             ("margins - reference_margins)).sum()", "margins - reference_margins).sum())"),
         ),
         "a loss for each pair": changed(DPO_AS_OURS, (".sum()", "")),
+        "no gradient": changed(DPO_AS_OURS, ("(margins - ", "(margins.detach() - ")),
     },
     14: {
         "the node not marked as expanded": changed(EXPAND, ("node.expanded = True", "pass")),

@@ -92,7 +92,16 @@ def test_example_the_tokens_of_a_revision():
     )
     cause = "the last turn too ends with the end-of-turn token"
     ids, _ = encode(REVISION)
-    check("the tokens", words(ids), text, (text.removesuffix(" <end>"), cause))
+    check(
+        "the tokens",
+        words(ids),
+        text,
+        (text.removesuffix(" <end>"), cause),
+        (
+            text.replace("<end> <user>", "<end> <end> <user>"),
+            "`turn` begins with the token that ends the assistant's turn",
+        ),
+    )
 
 
 def test_example_what_is_learned_of_a_revision():

@@ -38,8 +38,10 @@ def logits_for(labels):
 
 def loss(*labels):
     """The loss of rows of labels."""
-    got = torch.as_tensor(train.masked_loss(logits_for(labels), torch.tensor(labels)))
+    given = torch.tensor(labels)
+    got = torch.as_tensor(train.masked_loss(logits_for(labels), given))
     hold(got.dim() == 0, f"the loss is one number; its shape is {tuple(got.shape)}")
+    hold(given.tolist() == list(labels), f"the labels are used again: they became {given.tolist()}")
     return got.item()
 
 
@@ -108,6 +110,13 @@ def test_edge_nothing_to_learn_costs_nothing():
         got.backward()
     moves = logits.grad is not None and bool(logits.grad.abs().sum())
     hold(not moves, "where nothing is learned, nothing moves; the gradient is not zero")
+
+
+def test_edge_a_token_that_was_thought_impossible_costs_much_and_not_infinitely_much():
+    logits = torch.tensor([[[0.0, 300.0], [0.0, 0.0]]])
+    got = train.masked_loss(logits, torch.tensor([[NOT, 0]])).item()
+    cause = "take the logarithm of the softmax at once: by itself a small probability becomes 0"
+    check("the loss of a token of probability exp(-300)", got, 300.0, (math.inf, cause))
 
 
 def test_edge_nobody_predicts_the_first_token():

@@ -2,7 +2,7 @@
 
 An example is drawn from a source with the probability that is the source's share: eta for the agent
 data and 1 - eta for the general data.  Within a source each example is drawn once before any is
-drawn again.
+drawn again, in an order by lot, anew each time.
 """
 
 import random
@@ -122,7 +122,7 @@ def test_property_each_example_is_drawn_once_before_any_is_drawn_again(count):
         rule = f"{count} draws give each of {count} examples once"
         cause = "draw without putting back; when all are used up, begin anew"
         complete = sorted(numbers) == list(range(count))
-        hold(complete, f"{rule}; got {numbers}\n  likely cause: {cause}")
+        hold(complete, f"{rule}; got the numbers {numbers}\n  likely cause: {cause}")
 
 
 def test_property_the_order_is_drawn_anew_in_every_round():

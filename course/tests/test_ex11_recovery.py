@@ -87,11 +87,38 @@ def test_example_a_solved_episode_has_nothing_to_recover_from():
     )
 
 
+def test_example_the_very_first_step_can_be_the_error():
+    check(
+        "the start made of [left, left, ...], whose first error is step 0",
+        prefixes(played("left", "left", "left", "left", "left", "left", "left")),
+        ([["left"]], 0),
+        (([], 0), "step 0 is a step like any other, and 0 is not None: ask for None"),
+        (([["left", "left"]], 0), "the search for an error begins at step 0"),
+    )
+
+
 def test_example_half_a_score_is_a_failure():
     half = played("right", "right", "left", "left", "left", "left", "left")
     check("the score of an episode that came as far as house 4", half.score, 0.5)
-    cause = "an episode has failed if it scores less than 1"
+    cause = "an episode has failed if it is no success (`won`), which half a score is not"
     check("its start", prefixes(half), ([["right", "right", "left"]], 0), (([], 0), cause))
+
+
+def test_edge_a_success_is_what_the_world_calls_one():
+    class Generous(Street):
+        """House 4 counts as a success, though it pays a half."""
+
+        def act(self, action):
+            observation = super().act(action)
+            self.won = self.score >= 0.5
+            return observation
+
+    episode = Episode(Generous(), "test-0")
+    for action in ("left", "right", "right", "right", "left", "left", "left"):
+        episode.act(f"Action: {action}")
+    cause = "whether an episode is a success is told by `Trajectory.won`, not by its score"
+    got = critique.failed_prefixes([episode.trajectory], Generous)
+    check("the starts made of a success that pays a half", got, ([], 0), (got, cause))
 
 
 def test_edge_what_nothing_can_recover_from_is_left_out_and_counted():
@@ -175,7 +202,7 @@ def random_episode(rng, task):
 def test_property_starts_keep_their_order_and_every_one_can_be_won(rng):
     episodes = [random_episode(rng, f"test-{number}") for number in range(40)]
     starts, lost = critique.failed_prefixes(episodes, Street)
-    failed = [episode.task for episode in episodes if episode.score < 1]
+    failed = [episode.task for episode in episodes if not episode.won]
     check("starts and failures left out, together", len(starts) + lost, len(failed))
     tasks = [start.task for start in starts]
     in_order = [task for task in failed if task in tasks]

@@ -4,7 +4,7 @@ import numbers
 
 import pytest
 
-from agent_r import REVISE
+from agent_r import NO_ACTION, REVISE
 from course.handmade import check, hold, trajectory
 
 pytestmark = pytest.mark.ex12
@@ -16,8 +16,9 @@ def loops(*turns):
     try:
         return played.loops()
     except ZeroDivisionError:
-        problem = f"no step is left to take a share of in {turns}: the share of loops is then 0"
-        pytest.fail(problem, pytrace=False)
+        pass
+    problem = f"no step is left to take a share of in {turns}: the share of loops is then 0"
+    pytest.fail(problem, pytrace=False)
 
 
 def test_shape_a_share():
@@ -78,6 +79,17 @@ def test_edge_a_revision_is_neither_a_loop_nor_a_step_to_count():
     )
 
 
+def test_edge_a_turn_without_an_action_is_a_step():
+    silence = ("", NO_ACTION)
+    check(
+        "loops of [hall, nothing, nothing], where nothing is a turn without an action",
+        loops(("go hall", "hall."), silence, silence),
+        1 / 3,
+        (0.0, "a turn without an action is a step like any other, and may be repeated"),
+        (1 / 2, "a turn without an action counts among the steps"),
+    )
+
+
 def test_edge_no_steps():
     check("loops of an episode without a step", loops(), 0.0)
     check("loops of an episode of one revision", loops((REVISE, "ok.")), 0.0)
@@ -100,6 +112,12 @@ def test_edge_a_revision_right_behind_another_is_a_repeat():
         (0.0, "a revision right behind another is a step, and a repeat"),
         (1 / 2, "a revision right behind another counts among the steps too"),
         (1 / 4, "a revision behind an action is no step to count"),
+    )
+    check(
+        "loops of [hall, revise, revise, revise]",
+        loops(("go hall", "hall."), revise, revise, revise),
+        2 / 3,
+        (1 / 2, "each revision that stands right behind another is a repeat, the third too"),
     )
 
 

@@ -27,8 +27,10 @@ def test_shape_one_number_that_can_be_differentiated():
     got = train.dpo_loss(margins, torch.zeros(2), 0.1)
     hold(isinstance(got, torch.Tensor), f"the loss is a tensor; got {got!r}")
     hold(got.dim() == 0, f"the loss of all pairs is one number; its shape is {tuple(got.shape)}")
+    leads_back = "the loss must lead back to the policy's margins; it does not"
+    hold(got.requires_grad, leads_back)
     got.backward()
-    hold(margins.grad is not None, "the loss must lead back to the policy's margins; it does not")
+    hold(margins.grad is not None, leads_back)
 
 
 def test_example_one_pair():
