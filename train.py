@@ -59,7 +59,7 @@ from records import episodes, stages
 from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
 from settings.command import Said, announce, claimed
 from settings.config import Config, check, derive
-from settings.exam import Exam, exact_as_used, judge_figures, make_exam
+from settings.exam import Exam, exact_as_used, judge_figures, make_exam, off_the_gold_path
 from worlds.presets import BROUGHT, PRESETS, TINY, WITH_GENERAL_DATA
 
 # --- general data; its lessons are the only training data that asks a world's truth
@@ -426,7 +426,7 @@ Row = dict[str, Any]  # of results.jsonl
 def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajectory]]:
     """Return figures of greedy play on held-out tasks and the trajectories; set the prefixes.
 
-    A figure that needs an expert is None in a world without one.
+    A figure that needs an expert, or a gold path, is None in a world without one.
     """
 
     def play_some(starts: Sequence[Start]) -> list[Trajectory]:
@@ -439,16 +439,18 @@ def measure(actor: Actor, exam: Exam, rollouts: int) -> tuple[Row, list[Trajecto
     row.update(judge_figures([], []))  # None, each of them
     world = exam.make()
     row["begun_anew"] = processes.over_all(world.begun_anew)
-    if not world.has_expert:
+    if not (world.has_expert or world.has_gold):
         return row, episodes
     if exam.prefixes is None:
-        found = critique.failed_prefixes(episodes, exam.make)
-        exam.prefixes, exam.lost = processes.from_first(found)
+        find = critique.failed_prefixes if world.has_expert else off_the_gold_path
+        exam.prefixes, exam.lost = processes.from_first(find(episodes, exam.make))
     if exam.prefixes:
         recovered = in_pieces(play_some, exam.prefixes, rollouts, **stages.EPISODES)
         row["recovery"] = figures(recovered)["score"]
     row["recovery_prefixes"] = len(exam.prefixes)
     row["recovery_left_out"] = exam.lost
+    if not world.has_expert:
+        return row, episodes
     truth = [first_error(world, played.task, played.actions) for played in episodes]
     from_the_first = [0] * len(episodes)
     errors = critique.find_first_errors(actor, episodes, from_the_first, rollouts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent_r import Start, mean
+from agent_r import Episode, Start, Trajectory, mean
 from critique import Judged
 from engine import UserError
 from envs import World, first_error
@@ -36,6 +36,44 @@ def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:
     tasks = world.tasks(config.eval_split)
     count = min(config.eval_tasks, len(tasks))
     return Exam(name, make, derive(config, 0, f"exam {name}").sample(tasks, count))
+
+
+# --- where a world knows one way, from the start alone
+
+
+def off_the_gold_path(
+    trajectories: Sequence[Trajectory], make_world: Callable[[], World]
+) -> tuple[list[Start], int]:
+    """Return starts for recovery, and how many failures nothing is known to lead back from.
+
+    As `critique.failed_prefixes`, for a world that has no expert but a gold path: a failed
+    trajectory is cut just after the first action that is not the path's next one.  Whether there is
+    a way back is tried: the whole gold path is taken from there, within the step limit, whatever of
+    it is refused where it was taken already.
+    """
+    starts = []
+    lost = 0
+    world = make_world()
+    for trajectory in trajectories:
+        if trajectory.won:
+            continue
+        world.reset(options={"task": trajectory.task})
+        gold = world.gold()
+        shared = 0
+        while trajectory.actions[shared : shared + 1] == gold[shared : shared + 1] != []:
+            shared += 1
+        if shared == len(trajectory.steps):  # its context was full before it left the path
+            continue
+        steps = trajectory.steps[: shared + 1]
+        again = Episode(world, trajectory.task, steps)
+        for action in gold:
+            if not again.done:
+                again.act(f"Action: {action}")
+        if again.trajectory.won and len(again.trajectory.steps) > len(steps):
+            starts.append(Start(trajectory.task, steps))
+        else:
+            lost += 1
+    return starts, lost
 
 
 # --- the judge's marks

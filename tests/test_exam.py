@@ -7,7 +7,7 @@ from doubles import Corridor, ScriptedActor, episode
 
 from critique import Judged
 from envs import Lab
-from settings.exam import exact_as_used, judge_figures
+from settings.exam import exact_as_used, judge_figures, off_the_gold_path
 from train import Exam, measure
 
 POOR = {  # what it does for each wish; the last two again and again where they do not suffice
@@ -167,3 +167,62 @@ def test_the_share_of_first_errors_named_as_used_by_hand():
     assert exact_as_used([], Lab) is None
     silent = episode(Corridor, "test-0", "left", "left").trajectory
     assert exact_as_used([Judged(silent, 0, 0)], Corridor) is None
+
+
+class Trail(Corridor):
+    """A corridor that tells one way, from its start alone."""
+
+    def gold(self):
+        return ["right", "right"]
+
+
+class ShortTrail(Trail):
+    step_limit = 2
+
+
+def walked(*actions, world=Trail):
+    return episode(world, "test-0", *actions).trajectory
+
+
+@pytest.mark.parametrize(
+    ("actions", "prefix", "lost"),
+    [
+        (["right", "right"], None, 0),  # solved
+        (["stay", "stay"], ["stay"], 0),
+        (["right", "left", "stay"], ["right", "left"], 0),
+        (["left", "stay"], None, 1),  # the path is too short from there
+        (["right", "left", "left", "left"], ["right", "left"], 0),
+        (["left", "left"], None, 1),
+        (["right"], None, 0),  # its context was full before it went wrong
+    ],
+)
+def test_where_a_way_is_known_from_the_start_alone_it_is_tried_behind_the_first_step_off_it(
+    actions, prefix, lost
+):
+    starts, left_out = off_the_gold_path([walked(*actions)], Trail)
+    assert [[step.action for step in start.steps] for start in starts] == (
+        [prefix] if prefix else []
+    )
+    assert left_out == lost
+
+
+def test_a_known_way_must_fit_the_step_limit():
+    assert off_the_gold_path([walked("stay", "stay", world=ShortTrail)], ShortTrail) == ([], 1)
+
+
+def test_recovery_is_measured_from_there_and_the_judge_is_not_where_nobody_knows_an_error():
+    def speak(turns, copy, luck):
+        return f"Action: {'stay' if len(turns) == 1 or turns[0] < 'r' else 'right'}"
+
+    row, _ = measure(ScriptedActor(speak), exam := Exam("trail", Trail, ["test-0", "test-1"]), 2)
+    assert row["score"] == 1.0
+    assert (row["recovery"], row["recovery_prefixes"]) == (None, 0)
+    row, _ = measure(
+        ScriptedActor(lambda turns, copy, luck: "Action: stay"),
+        exam := Exam("trail", Trail, ["test-0", "test-1"]),
+        2,
+    )
+    assert (row["recovery"], row["recovery_prefixes"], row["recovery_left_out"]) == (0.0, 2, 0)
+    assert row["first_error_exact"] is None
+    row, _ = measure(ScriptedActor(speak), exam, 2)
+    assert (row["recovery"], row["recovery_prefixes"]) == (1.0, 2)
