@@ -62,7 +62,7 @@ class Series:
                 gains.append(scores - baseline.scores(self.world))
         return gains
 
-    def rises(self, iteration: int) -> list[np.ndarray]:
+    def rises(self, iteration: int | None) -> list[np.ndarray]:
         """Return what an iteration scores above iteration 0, task by task, each [tasks]."""
         rises = []
         for result in self.results.values():

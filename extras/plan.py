@@ -2,8 +2,9 @@
 
 Five methods play three worlds, with several seeds each, and beside them two variants: the splice as
 published, and ETO as its authors run it, preferring the expert's trajectories.  Then come the
-ablations on lab and one model on all worlds.  Before all of them come the trials, which choose each
-method's learning rate on validation tasks and seeds of their own.
+ablations on lab, one model on all worlds, and five methods on two benchmarks.  Before all of them
+come the trials, which choose each method's learning rate on validation tasks and seeds of their
+own.
 
 A run has a name, such as "lab agent-r 10", and arguments of `train.py --tiny`.  What it leaves is
 one small file, such as results/methods/lab-agent-r-10.json, which holds a `Result`.
@@ -26,6 +27,14 @@ FOLDER = ROOT / "results" / "methods"
 
 WORLDS = ("lab", "shop", "craft")
 METHODS = ("bc", "optimal", "direct-revision", "eto", "agent-r")
+
+# On the benchmarks every seed is tested on the same tasks: five sets of distractors for each of
+# TextCraft's 100 test goals, all test variations of four kinds of ScienceWorld.
+FIND = "find-living-thing+find-non-living-thing+find-plant+find-animal"
+BENCHMARKS = {
+    "textcraft": "--env textcraft --eval-tasks 500",
+    "scienceworld": f"--env scienceworld:{FIND} --eval-tasks 300",
+}
 
 # What also plays all three worlds, with the learning rate of the method that it is a variant of.
 VARIANTS = {
@@ -97,8 +106,8 @@ def rate_flag(method: str) -> str:
 def runs(seeds: int) -> dict[str, list[str]]:
     """Return the arguments of each run behind the trials by its name, in their order.
 
-    The methods come first, whole seeds one after the other, then their variants, the ablations, and
-    one model on all worlds.
+    The methods come first, whole seeds one after the other, then their variants, the ablations, one
+    model on all worlds, and the benchmarks, with the rates of their presets.
     """
     arguments = {}
     flags_of = {}  # what a method or variant differs in
@@ -118,6 +127,9 @@ def runs(seeds: int) -> dict[str, list[str]]:
     for seed in few_seeds:
         flags = f"--env {','.join(WORLDS)} --seed {seed} {flags_of['agent-r']}"
         arguments[f"several agent-r {seed}"] = flags.split()
+    for seed, method, world in itertools.product(all_seeds, METHODS, BENCHMARKS):
+        flags = f"{BENCHMARKS[world]} --seed {seed} --method {method}"
+        arguments[f"{world} {method} {seed}"] = flags.split()
     return arguments
 
 
@@ -150,7 +162,8 @@ def trial_score(method: str, rate: str) -> float | None:
 class Result:
     """What a finished run leaves: its command, its figures, and the score of every task.
 
-    The tasks are the same in each iteration, and in each run of a world and seed.
+    The tasks are the same in each iteration, and in each run of a world and seed; on a benchmark
+    they are those of every seed, in the order of their names.
     """
 
     arguments: list[str]  # of train.py --tiny

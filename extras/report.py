@@ -18,6 +18,8 @@ from extras import plan
 from extras.evidence import (
     Evidence,
     Series,
+    crossed_interval,
+    interval_in_words,
     mean_with_deviation,
     mean_with_interval,
     mean_with_seeds,
@@ -25,7 +27,7 @@ from extras.evidence import (
     percent,
     read_evidence,
 )
-from extras.plan import ABLATIONS, METHODS, RATES, TRIED, VARIANTS, WORLDS
+from extras.plan import ABLATIONS, BENCHMARKS, METHODS, RATES, TRIED, VARIANTS, WORLDS
 
 LABELS = (*METHODS, *VARIANTS)
 
@@ -54,6 +56,7 @@ def markdown(seeds: int) -> str:
     paragraphs += figures_by_iteration(evidence, "loops", "Loops by iteration (Figure 4)")
     paragraphs += agent_r_by_iteration(evidence)
     paragraphs += one_model_or_several(evidence)
+    paragraphs += benchmarks(evidence)
     paragraphs += ablations(evidence)
     paragraphs += learning_rates()
     return "\n\n".join(paragraphs) + "\n"
@@ -293,6 +296,36 @@ def one_model_and_several(evidence: Evidence) -> Evidence:
         results[world, "one model"] = one_model.only(shared).results
         results[world, "one for each"] = one_for_each.only(shared).results
     return Evidence(results)
+
+
+def benchmarks(evidence: Evidence) -> list[str]:
+    """Return the section on the benchmarks: every method by iteration, and Agent-R's leads."""
+    headings = ["benchmark", "method"]
+    headings += [f"iteration {iteration}" for iteration in evidence.iterations]
+    headings += ["success, last", "above iteration 0", "Agent-R above it"]
+    rows = []
+    for world, method in itertools.product(BENCHMARKS, METHODS):
+        series = evidence.of(world, method)
+        cells = [world, method]
+        for iteration in evidence.iterations:
+            cells.append(mean_with_deviation(means(series.scores(iteration))))
+        cells.append(mean_with_deviation(series.figures("success")))
+        cells.append(crossed_cell(series.rises(None)))
+        lead = evidence.of(world, "agent-r").gains(series) if method != "agent-r" else []
+        rows.append([*cells, crossed_cell(lead)])
+    return [
+        "## The benchmarks",
+        "Score, mean and sample standard deviation over seeds; differences paired by task. As all "
+        "seeds are tested on the same tasks, their intervals are of seeds and tasks crossed.",
+        table(headings, rows),
+    ]
+
+
+def crossed_cell(differences: Sequence[np.ndarray]) -> str:
+    """Return the mean of differences, [tasks] of every seed, with its crossed interval."""
+    if not differences:
+        return "-"
+    return interval_in_words(crossed_interval(np.array(differences)))
 
 
 def ablations(evidence: Evidence) -> list[str]:

@@ -60,7 +60,8 @@ def run(name: str, arguments: list[str]) -> None:
     if not folder.exists():
         warm_up = warm_up_model(arguments)
         train([*arguments, "--warmed", str(warm_up)], folder, name)
-    plan.write_result(name, condense(folder, arguments))
+    by_name = name.partition(" ")[0] in plan.BENCHMARKS
+    plan.write_result(name, condense(folder, arguments, by_name))
     shutil.rmtree(folder)
 
 
@@ -114,10 +115,16 @@ def train(arguments: list[str], out: Path, name: str) -> None:
     part.rename(out)
 
 
-def condense(folder: Path, arguments: list[str]) -> plan.Result:
-    """Return what is kept of a run's folder: its rows, and the score of each test episode."""
+def condense(folder: Path, arguments: list[str], by_name: bool) -> plan.Result:
+    """Return what is kept of a run's folder: its rows, and the score of each test episode.
+
+    The episodes of an iteration are in the order of the exam, or of the tasks' names.
+    """
     scores: dict[str, dict[str, list[float]]] = {}
-    for episode in read_lines(folder / "episodes.jsonl"):
+    episodes = read_lines(folder / "episodes.jsonl")
+    if by_name:
+        episodes.sort(key=lambda episode: episode["task"])
+    for episode in episodes:
         iterations = scores.setdefault(episode["env"], {})
         of_iteration = iterations.setdefault(str(episode["iteration"]), [])
         of_iteration.append(round(episode["score"], 3))

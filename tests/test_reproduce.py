@@ -60,7 +60,9 @@ def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
     compared = [f"{world} {label}" for world in plan.WORLDS for label in labels]
     methods = [name for name in runs if name.rsplit(" ", 1)[0] in compared]
     assert len(methods) == 3 * 5 * 7
-    assert len(runs) == len(methods) + 3 * len(plan.ABLATIONS) + 3
+    benchmarks = {name for name in runs if name.split()[0] in plan.BENCHMARKS}
+    assert len(benchmarks) == 2 * 5 * 5
+    assert len(runs) == len(methods) + 3 * len(plan.ABLATIONS) + 3 + len(benchmarks)
     configs = {name: train.parse(["--tiny", *arguments]) for name, arguments in runs.items()}
     for config in configs.values():
         train.check(config)
@@ -167,6 +169,32 @@ def test_of_a_run_only_rows_and_scores_are_kept(project):
     assert run["scores"] == {"lab": {"0": [0.0, 0.0], "1": [0.333, 0.333]}}
     assert [row["score"] for row in run["rows"]] == [0, 1]
     assert [path.name for path in (project / "runs" / "reproduce").iterdir()] == ["warm-up-lab-0"]
+
+
+def test_on_a_benchmark_scores_stand_in_the_order_of_the_tasks_names(project):
+    (project / "train.py").write_text(SCRIPT.replace('"env": "lab"', '"env": "textcraft"'))
+    for text, order in (("ab", [0.0, 1.0]), ("ba", [0.0, 1.0])):
+        script = SCRIPT.replace('"score": k / 3', '"score": "ab".index(t)')
+        (project / "train.py").write_text(script.replace('in "ab"]', f"in {text!r}]"))
+        reproduce.run(f"textcraft bc {text}", ["--env", "textcraft", "--seed", "0"])
+        assert plan.read_result(f"textcraft bc {text}").task_scores["lab"]["1"] == order
+
+
+def test_the_benchmarks_leads_are_crossed(project):
+    first = [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.5, 1.0]]
+    for seed, scores in enumerate(first):
+        put(f"textcraft agent-r {seed}", left("textcraft", scores, success=[0.0, 0.5]))
+        put(f"textcraft bc {seed}", left("textcraft", [[0.0, 0.0], [0.0, 1.0]], success=[0, 0.5]))
+    text = report.markdown(2)
+    (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | bc")]
+    leads = np.array([[1.0, 0.0], [0.5, 0.0]])
+    expected = evidence.interval_in_words(evidence.crossed_interval(leads))
+    assert row.split(" | ")[-1] == f"{expected} |"
+    (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | agent-r")]
+    rises = np.array([[1.0, 1.0], [0.5, 1.0]])
+    expected = evidence.interval_in_words(evidence.crossed_interval(rises))
+    assert row.split(" | ")[-2] == expected
+    assert "| scienceworld | agent-r | - |" in text
 
 
 def test_a_run_that_was_cut_off_goes_on_and_one_that_was_whole_is_not_run_again(project):
