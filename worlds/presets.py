@@ -1,7 +1,8 @@
 """What `--tiny` and `--model` stand for, and what differs in other worlds than lab: flags' values.
 
 `several` stands for more than one world at a time and is a first guess.  TextCraft is searched at a
-lower temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.
+lower temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.  Of
+ScienceWorld few tasks are demonstrated, so that the search is of tasks whose way was not shown.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "scienceworld": {
         "width": 128,
         "layers": 3,
-        "tasks": 100,
-        "simulations": 4,
+        "tasks": 200,
+        "simulations": 6,
         "alpha": "0.5,0.7,1.0",
         "eta": 0.5,
         "optimizer": "adamw",
@@ -86,7 +87,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 300,
         "rollouts": 50,
         "judge_share": 0.25,
-        "warmup_steps": 500,
-        "warmup_tasks": 600,
+        "warmup_steps": 800,
+        "warmup_tasks": 150,
     },
 }
