@@ -9,7 +9,7 @@ from test_mcts import grow_trees
 
 import mcts
 from agent_r import REVISE, REVISE_ANSWER, Step, Trajectory, parse_verdict
-from critique import CRITICS, CritiqueSettings, Example, criticise, splice
+from critique import CRITICS, CritiqueSettings, Example, criticise, splice, up_to_its_score
 from envs import Lab
 from mcts import backpropagate, select
 from records import episodes, verdicts
@@ -188,6 +188,8 @@ def test_a_line_says_what_a_pair_became_of_which_it_can_be_made_again(trees, kin
         while replies[shared] == good.steps[shared].reply:
             shared += 1
         bad = case.trajectory
+        if kind == "verified" and "chained" not in line:
+            good = up_to_its_score(good, CritiqueSettings(), shared + 1)
         again = splice(bad, good, shared, line["error"], line["thought"], back=line["back"])
         said = [message["content"] for message in record["messages"][1::2]]
         assert [step.reply for step in again.steps] == said
