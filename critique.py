@@ -547,8 +547,8 @@ def preference_examples(
     examples = []
     for tree in trees:
         for pair in pair_leaves(tree, settings, rng):
-            good = tree.trajectory(pair.goods[0])
             bad = tree.trajectory(pair.bad)
+            good = up_to_its_score(tree.trajectory(pair.goods[0]), settings, 1 + pair.shared)
             examples.append(Example("preference", good, rejected=bad))
     return examples
 

@@ -813,6 +813,8 @@ def test_what_a_good_episode_does_behind_its_last_gain_is_not_learned_and_leaves
     assert [one.trajectory.actions for one in revisions.examples] == [
         ["down", "revise", "up", "up"]
     ]
+    (preference,) = preference_examples([tree], settings, random.Random(0))
+    assert preference.trajectory.actions == CLIMBED[:2], "for every method alike"
     papers = replace(settings, idle="learned")
     (example,) = good_examples([tree], papers, random.Random(0))
     assert example.trajectory.actions == CLIMBED
