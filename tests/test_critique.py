@@ -1149,9 +1149,12 @@ def test_eto_learns_from_pairs_of_one_tree_that_differ_by_more_than_beta():
     for example in examples:
         record = example.record(iteration=3)
         tree = tree_of(record["task"])
-        scores = {}
+        scores = {}  # of all episodes, and of those that end where another one had its score
         for leaf in tree.leaves():
-            scores[contents(tree.trajectory(leaf).messages())] = leaf.step.score
+            played = tree.trajectory(leaf)
+            for count in range(1, len(played.steps) + 1):
+                beginning = replace(played, steps=played.steps[:count])
+                scores[contents(beginning.messages())] = beginning.score
         good = scores[contents(record["messages"])]
         bad = scores[contents(record["rejected"])]
         assert record["score"] == good >= 0.5
