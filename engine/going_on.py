@@ -102,7 +102,7 @@ class Kept:
         return path
 
     def whereabouts(self, searches: bool) -> str:
-        """Return in a sentence where the run goes on; whether its method `searches` is known."""
+        """Return in a sentence where a run goes on, one whose method `searches` or does not."""
         reached = self.reached
         iteration = reached.measured + 1
         path = self.out / f"iteration-{iteration}"

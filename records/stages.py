@@ -79,7 +79,7 @@ def read_training(path: Path) -> tuple[int, Counter[str]]:
 
 
 def write_prefixes(path: Path, prefixes: Mapping[str, tuple[list[Start] | None, int]]) -> None:
-    """Write each world's failed prefixes, None without an expert, and how many were left out."""
+    """Write each world's failed prefixes, None where no way is known, and how many others."""
     records = []
     for name, (starts, lost) in prefixes.items():
         lines = None if starts is None else [trajectories.start_record(start) for start in starts]

@@ -59,21 +59,27 @@ def off_the_gold_path(
             continue
         world.reset(options={"task": trajectory.task})
         gold = world.gold()
-        shared = 0
-        while trajectory.actions[shared : shared + 1] == gold[shared : shared + 1] != []:
-            shared += 1
-        if shared == len(trajectory.steps):  # its context was full before it left the path
+        departure = first_step_off(gold, trajectory.actions)
+        if departure is None:  # its context was full before it left the path
             continue
-        steps = trajectory.steps[: shared + 1]
+        steps = trajectory.steps[: departure + 1]
         again = Episode(world, trajectory.task, steps)
         for action in gold:
             if not again.done:
                 again.act(f"Action: {action}")
-        if again.trajectory.won and len(again.trajectory.steps) > len(steps):
+        if again.trajectory.won:
             starts.append(Start(trajectory.task, steps))
         else:
             lost += 1
     return starts, lost
+
+
+def first_step_off(path: Sequence[str], actions: Sequence[str]) -> int | None:
+    """Return the index of the first action that is not the path's, None if all of them are."""
+    for t, action in enumerate(actions):
+        if t >= len(path) or action != path[t]:
+            return t
+    return None
 
 
 # --- the judge's marks

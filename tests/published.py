@@ -145,7 +145,9 @@ def main(folders: Sequence[str]) -> int:
         return 2
     logging.set_verbosity_error()
     for name in folders:
-        print(f"{name}: {tried(Path(name))}", flush=True)
+        there = (Path(name) / "tokenizer.json").exists()
+        told = tried(Path(name)) if there else "has no tokenizer.json"
+        print(f"{name}: {told}", flush=True)
     return 0
 
 

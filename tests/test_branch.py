@@ -98,6 +98,11 @@ def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, s
     _, _, told = tell(capsys, damaged, tmp_path / "new")
     assert "config.json: names other flags" in told
     assert not (tmp_path / "new").exists()
+    (damaged / "config.json").write_text(json.dumps(config) + "\n")
+    (damaged / "results.jsonl").unlink()
+    _, _, told = tell(capsys, damaged, tmp_path / "new", "--method", "bc")
+    assert "its first evaluation is not over" in told
+    assert not (tmp_path / "new").exists()
     young = tmp_path / "young"
     assert train.main([*QUICK, "--iterations", "0", "--out", str(young)]) == 0
     capsys.readouterr()

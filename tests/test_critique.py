@@ -862,6 +862,8 @@ def test_the_good_steps_behind_the_shared_node_are_kept_where_the_score_was_ther
     settings = CritiqueSettings(alpha=0.25)
     (revision,) = criticise(calls_bad("jump"), [tree], Steep, settings, random.Random(0)).examples
     assert revision.trajectory.actions == [*bad, "revise", "hold"]
+    (preference,) = preference_examples([tree], settings, random.Random(0))
+    assert preference.trajectory.actions == ["up", "up", "hold"]
 
 
 def test_verified_may_begin_one_step_before_the_shared_node_and_no_more():

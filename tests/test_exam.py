@@ -7,7 +7,7 @@ from doubles import Corridor, ScriptedActor, episode
 
 from critique import Judged
 from envs import Lab
-from settings.exam import exact_as_used, judge_figures, off_the_gold_path
+from settings.exam import exact_as_used, first_step_off, judge_figures, off_the_gold_path
 from train import Exam, measure
 
 POOR = {  # what it does for each wish; the last two again and again where they do not suffice
@@ -206,22 +206,26 @@ def test_where_a_way_is_known_from_the_start_alone_it_is_tried_behind_the_first_
     assert left_out == lost
 
 
+def test_who_goes_on_behind_the_end_of_a_path_has_left_it():
+    assert first_step_off(["right"], ["right", "right"]) == 1
+    assert first_step_off([], ["right"]) == 0
+    assert first_step_off(["right", "right"], ["right"]) is None
+
+
 def test_a_known_way_must_fit_the_step_limit():
     assert off_the_gold_path([walked("stay", "stay", world=ShortTrail)], ShortTrail) == ([], 1)
 
 
 def test_recovery_is_measured_from_there_and_the_judge_is_not_where_nobody_knows_an_error():
     def speak(turns, copy, luck):
-        return f"Action: {'stay' if len(turns) == 1 or turns[0] < 'r' else 'right'}"
+        return "Action: stay" if len(turns) == 1 else "Action: right"
 
-    row, _ = measure(ScriptedActor(speak), exam := Exam("trail", Trail, ["test-0", "test-1"]), 2)
+    row, _ = measure(ScriptedActor(speak), Exam("trail", Trail, ["test-0", "test-1"]), 2)
     assert row["score"] == 1.0
     assert (row["recovery"], row["recovery_prefixes"]) == (None, 0)
-    row, _ = measure(
-        ScriptedActor(lambda turns, copy, luck: "Action: stay"),
-        exam := Exam("trail", Trail, ["test-0", "test-1"]),
-        2,
-    )
+    exam = Exam("trail", Trail, ["test-0", "test-1"])
+    idler = ScriptedActor(lambda turns, copy, luck: "Action: stay")
+    row, _ = measure(idler, exam, 2)
     assert (row["recovery"], row["recovery_prefixes"], row["recovery_left_out"]) == (0.0, 2, 0)
     assert row["first_error_exact"] is None
     row, _ = measure(ScriptedActor(speak), exam, 2)

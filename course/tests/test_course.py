@@ -13,6 +13,7 @@ from collections import Counter
 
 import pytest
 
+import conftest
 import critique
 from agent_r import ChatFormat, Step, Trajectory
 from course import figures, hunt
@@ -250,6 +251,14 @@ def test_a_module_that_cannot_be_imported_is_told_in_one_line(classroom):
     (report,) = reports(classroom["alone"]["its own module cannot be imported"]).values()
     problem = "NameError: name 'nothing_of_this_name' is not defined"
     assert report.message == f"critique.py, line {lines}: {problem}"
+
+
+def test_where_a_package_is_missing_the_environment_is_named_and_where_ours_is_it_is_not():
+    told = conftest.remedy(ModuleNotFoundError("no", name="tqdm.auto"))
+    assert told.endswith("source .venv/bin/activate")
+    assert conftest.remedy(ModuleNotFoundError("no", name="engine.nothing")) == ""
+    assert conftest.remedy(ModuleNotFoundError("no", name="train")) == ""
+    assert conftest.remedy(ImportError("no")) == ""
 
 
 def test_a_mutant_is_one_small_change():
