@@ -48,6 +48,7 @@ def markdown(seeds: int) -> str:
     evidence = read_evidence(seeds)
     recovery = "Recovery: score from inside a failed prefix (Table 3)"
     paragraphs = introduction(seeds)
+    paragraphs += overview(evidence)
     paragraphs += final_scores(evidence)
     paragraphs += leads(evidence)
     paragraphs += final_figures(evidence, "recovery", recovery)
@@ -84,6 +85,47 @@ def introduction(seeds: int) -> list[str]:
         f"seeds, whose differences are paired by task. Seeds {plan.FIRST_SEED} to "
         f"{plan.FIRST_SEED + seeds - 1}; of the plan are missing: {', '.join(missing) or 'none'}.",
     ]
+
+
+def overview(evidence: Evidence) -> list[str]:
+    """Return the section that comes first: world by method, and what Agent-R adds."""
+    rows = []
+    for world in (*WORLDS, *BENCHMARKS):
+        agent_r = evidence.of(world, "agent-r")
+        cells = [world, gain_cell(world, agent_r.scores(0))]
+        for method in METHODS:
+            cells.append(gain_cell(world, evidence.of(world, method).scores()))
+        cells.append(gain_cell(world, agent_r.rises(None)))
+        cells.append(lead_over_best(evidence, world))
+        rows.append(cells)
+    headings = ["world", "before", *METHODS, "above before", "above the best baseline"]
+    return [
+        "## All worlds, all methods",
+        "Score after the last iteration: the mean, and its interval; then what Agent-R has above "
+        "its start, and above the baseline whose mean is highest.",
+        table(headings, rows),
+    ]
+
+
+def gain_cell(world: str, samples: list[np.ndarray]) -> str:
+    """Return the mean over seeds of values, [tasks] of every seed, with the world's interval."""
+    if world in BENCHMARKS:
+        return crossed_cell(samples)
+    return mean_with_interval([samples])
+
+
+def lead_over_best(evidence: Evidence, world: str) -> str:
+    """Return what Agent-R scores above the best of the baselines, and which one it is."""
+    averages = {}
+    for method in METHODS:
+        scores = means(evidence.of(world, method).scores())
+        if method != "agent-r" and scores:
+            averages[method] = fmean(scores)
+    if not averages:
+        return "-"
+    best = max(averages, key=averages.__getitem__)
+    leads = evidence.of(world, "agent-r").gains(evidence.of(world, best))
+    return f"{best}: {gain_cell(world, leads)}"
 
 
 def final_scores(evidence: Evidence) -> list[str]:

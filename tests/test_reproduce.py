@@ -72,12 +72,12 @@ def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
     of_world = {(c.env, c.tasks, c.simulations, c.steps) for c in budgets.values()}
     assert len(of_world) == 3, "one budget for all methods of a world"
     seeds = {config.seed for config in configs.values()}
-    assert seeds == {10, 11, 12, 13, 14}
+    assert seeds == {20, 21, 22, 23, 24}
     assert not seeds & set(plan.TRIAL_SEEDS), "nothing is chosen on the seeds that are reported"
-    first = [f"{world} {method} 10" for world in plan.WORLDS for method in plan.METHODS]
+    first = [f"{world} {method} 20" for world in plan.WORLDS for method in plan.METHODS]
     assert set(list(runs)[:15]) == set(first)
-    assert configs["shop eto expert 12"].winners == "expert"
-    assert configs["craft splice paper 13"].splice == "paper"
+    assert configs["shop eto expert 22"].winners == "expert"
+    assert configs["craft splice paper 23"].splice == "paper"
 
 
 def test_each_method_has_trials_around_its_rate_and_takes_the_one_that_scored_most(project):
@@ -193,6 +193,8 @@ def test_the_benchmarks_leads_are_crossed(project):
     (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | agent-r")]
     rises = np.array([[1.0, 1.0], [0.5, 1.0]])
     expected = evidence.interval_in_words(evidence.crossed_interval(rises))
+    assert row.split(" | ")[-2] == expected
+    (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | 0.0 (")]
     assert row.split(" | ")[-2] == expected
     assert "| scienceworld | agent-r | - |" in text
 
@@ -392,6 +394,11 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
     assert "| Agent-R | 0.0 ± 0.0 | 75.0 (100.0, 50.0) |  | 50.0 ± 0.0 | 10.0 ± 0.0 |" in text
     assert "| the same, `bc` | - | - | - | - | - |" in text
     assert "| seeking expert | seeking expert bc | - |" in text
+    rows = [line for line in text.splitlines() if line.startswith("| lab | 0.0 (0.0 to 0.0)")]
+    assert [row.split(" | ")[2::5] for row in rows] == [
+        ["12.5 (-146.3 to 171.3)", "75.0 (-242.6 to 392.6)"]
+    ], "bc, and what Agent-R has above its start"
+    assert rows[0].endswith("| bc: 62.5 (-414.0 to 539.0) |")
     assert "missing: shop bc 0, craft bc 0, lab optimal 0, " in text
 
 
