@@ -77,14 +77,27 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
 
 def introduction(seeds: int) -> list[str]:
     """Return the heading, what the report is made from, and what is missing."""
-    missing = [name for name in plan.runs(seeds) if not plan.result_file(name).exists()]
     return [
         "# What was measured",
         "Made by `python -m extras.reproduce --report` from the files beside it, on test tasks; "
         "what is neither a length nor a count is times 100. Intervals are 95 % t intervals over "
         f"seeds, whose differences are paired by task. Seeds {plan.FIRST_SEED} to "
-        f"{plan.FIRST_SEED + seeds - 1}; of the plan are missing: {', '.join(missing) or 'none'}.",
+        f"{plan.FIRST_SEED + seeds - 1}. {missing_in_words(seeds)}",
     ]
+
+
+def missing_in_words(seeds: int) -> str:
+    """Return how many runs of the plan have no result yet, and which, the seeds of each method."""
+    seeds_of: dict[str, list[str]] = {}
+    for name in plan.runs(seeds):
+        if not plan.result_file(name).exists():
+            series, _, seed = name.rpartition(" ")
+            seeds_of.setdefault(series, []).append(seed)
+    if not seeds_of:
+        return "Of the plan nothing is missing."
+    count = sum(map(len, seeds_of.values()))
+    which = [f"{series} ({', '.join(missing)})" for series, missing in seeds_of.items()]
+    return f"Of the plan's {len(plan.runs(seeds))} runs {count} are missing: {'; '.join(which)}."
 
 
 def overview(evidence: Evidence) -> list[str]:

@@ -399,7 +399,13 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
         ["12.5 (-146.3 to 171.3)", "75.0 (-242.6 to 392.6)"]
     ], "bc, and what Agent-R has above its start"
     assert rows[0].endswith("| bc: 62.5 (-414.0 to 539.0) |")
-    assert "missing: shop bc 0, craft bc 0, lab optimal 0, " in text
+    runs = len(plan.runs(2))
+    start = f"Of the plan's {runs} runs {runs - 7} are missing: shop bc (0, 1); craft bc (0, 1); "
+    assert start in text
+    assert "shop agent-r (0); " in text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "runs", lambda seeds: {})
+        assert report.missing_in_words(2) == "Of the plan nothing is missing."
 
 
 def test_the_ablations_stand_beside_agent_r_of_the_same_seeds(project):
