@@ -105,13 +105,13 @@ def overview(evidence: Evidence) -> list[str]:
     rows = []
     for world in (*WORLDS, *BENCHMARKS):
         agent_r = evidence.of(world, "agent-r")
-        cells = [world, gain_cell(world, agent_r.scores(0))]
+        cells = [world, mean_cell(world, agent_r.scores(0))]
         for method in METHODS:
-            cells.append(gain_cell(world, evidence.of(world, method).scores()))
-        cells.append(gain_cell(world, agent_r.rises(None)))
+            cells.append(mean_cell(world, evidence.of(world, method).scores()))
+        cells.append(mean_cell(world, agent_r.rises(None)))
         cells.append(lead_over_best(evidence, world))
         rows.append(cells)
-    headings = ["world", "before", *METHODS, "above before", "above the best baseline"]
+    headings = ["world", "before", *METHODS, "above its start", "above the best baseline"]
     return [
         "## All worlds, all methods",
         "Score after the last iteration: the mean, and its interval; then what Agent-R has above "
@@ -120,7 +120,7 @@ def overview(evidence: Evidence) -> list[str]:
     ]
 
 
-def gain_cell(world: str, samples: list[np.ndarray]) -> str:
+def mean_cell(world: str, samples: list[np.ndarray]) -> str:
     """Return the mean over seeds of values, [tasks] of every seed, with the world's interval."""
     if world in BENCHMARKS:
         return crossed_cell(samples)
@@ -138,7 +138,7 @@ def lead_over_best(evidence: Evidence, world: str) -> str:
         return "-"
     best = max(averages, key=averages.__getitem__)
     leads = evidence.of(world, "agent-r").gains(evidence.of(world, best))
-    return f"{best}: {gain_cell(world, leads)}"
+    return f"{best}: {mean_cell(world, leads)}"
 
 
 def final_scores(evidence: Evidence) -> list[str]:

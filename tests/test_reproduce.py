@@ -196,6 +196,8 @@ def test_the_benchmarks_leads_are_crossed(project):
     assert row.split(" | ")[-2] == expected
     (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | 0.0 (")]
     assert row.split(" | ")[-2] == expected
+    lead = evidence.interval_in_words(evidence.crossed_interval(leads))
+    assert row.split(" | ")[-1] == f"bc: {lead} |"
     assert "| scienceworld | agent-r | - |" in text
 
 
@@ -367,6 +369,7 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
     for seed, gain in enumerate((1.0, 0.5)):
         put(f"lab agent-r {seed}", left("lab", [[0.0] * 4, [gain] * 4], seed, **figures))
         put(f"lab bc {seed}", left("lab", [[0.0] * 4, [0.25 * seed] * 4], seed, **figures))
+        put(f"lab optimal {seed}", left("lab", [[0.0] * 4, [0.0] * 4], seed, **figures))
     several = left("lab", [[0.1], [0.2]])
     several["scores"] |= {"shop": {"0": [0.1], "1": [0.3]}, "craft": {"0": [0.1], "1": [0.7]}}
     put("several agent-r 1", several)
@@ -395,12 +398,12 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
     assert "| the same, `bc` | - | - | - | - | - |" in text
     assert "| seeking expert | seeking expert bc | - |" in text
     rows = [line for line in text.splitlines() if line.startswith("| lab | 0.0 (0.0 to 0.0)")]
-    assert [row.split(" | ")[2::5] for row in rows] == [
-        ["12.5 (-146.3 to 171.3)", "75.0 (-242.6 to 392.6)"]
-    ], "bc, and what Agent-R has above its start"
-    assert rows[0].endswith("| bc: 62.5 (-414.0 to 539.0) |")
+    cells = rows[0].split(" | ")
+    assert cells[2] == "12.5 (-146.3 to 171.3)", "bc"
+    assert cells[7] == "75.0 (-242.6 to 392.6)", "what Agent-R has above its start"
+    assert cells[8] == "bc: 62.5 (-414.0 to 539.0) |", "and above the best baseline, not `optimal`"
     runs = len(plan.runs(2))
-    start = f"Of the plan's {runs} runs {runs - 7} are missing: shop bc (0, 1); craft bc (0, 1); "
+    start = f"Of the plan's {runs} runs {runs - 9} are missing: shop bc (0, 1); craft bc (0, 1); "
     assert start in text
     assert "shop agent-r (0); " in text
     with pytest.MonkeyPatch.context() as patch:
