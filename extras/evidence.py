@@ -97,10 +97,13 @@ class Evidence:
 
 
 def read_evidence(seeds: int) -> Evidence:
-    """Return the finished runs of the plan.  Raises `UserError` if there is none."""
+    """Return the finished runs of the plan.
+
+    Raises `UserError` if there is none, or one that is not of the plan.
+    """
     results: dict[tuple[str, str], dict[int, Result]] = {}
-    for name in plan.runs(seeds):
-        if plan.result_file(name).exists():
+    for name, arguments in plan.runs(seeds).items():
+        if plan.is_finished(name, arguments):
             world, _, rest = name.partition(" ")
             label, _, seed = rest.rpartition(" ")
             by_seed = results.setdefault((world, label), {})

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from engine import UserError
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "results" / "methods"
 
@@ -211,6 +213,22 @@ class Result:
 def result_file(name: str) -> Path:
     """Return the path of the file that the run `name` leaves when it has finished."""
     return FOLDER / f"{name.replace(' ', '-')}.json"
+
+
+def is_finished(name: str, arguments: list[str]) -> bool:
+    """Whether the run `name`, which has these arguments of `train.py --tiny`, has left its result.
+
+    Raises `UserError` if what is there was left by other arguments: the plan has changed since, and
+    figures of two plans are not to be compared.
+    """
+    path = result_file(name)
+    if not path.exists():
+        return False
+    left_by = read_result(name).arguments
+    if left_by != arguments:
+        commands = f"{' '.join(left_by)!r}, where the plan has {' '.join(arguments)!r}"
+        raise UserError(f"{path} is the result of {commands}; move it away to have it run again")
+    return True
 
 
 def read_result(name: str) -> Result:

@@ -88,16 +88,27 @@ def introduction(seeds: int) -> list[str]:
 
 def missing_in_words(seeds: int) -> str:
     """Return how many runs of the plan have no result yet, and which, the seeds of each method."""
-    seeds_of: dict[str, list[str]] = {}
-    for name in plan.runs(seeds):
-        if not plan.result_file(name).exists():
+    planned = plan.runs(seeds)
+    seeds_of: dict[str, list[int]] = {}
+    for name, arguments in planned.items():
+        if not plan.is_finished(name, arguments):
             series, _, seed = name.rpartition(" ")
-            seeds_of.setdefault(series, []).append(seed)
+            seeds_of.setdefault(series, []).append(int(seed))
     if not seeds_of:
         return "Of the plan nothing is missing."
+    series_of: dict[str, list[str]] = {}
+    for series, missing in seeds_of.items():
+        series_of.setdefault(numbers_in_words(missing), []).append(series)
+    which = [f"{', '.join(series)} ({numbers})" for numbers, series in series_of.items()]
     count = sum(map(len, seeds_of.values()))
-    which = [f"{series} ({', '.join(missing)})" for series, missing in seeds_of.items()]
-    return f"Of the plan's {len(plan.runs(seeds))} runs {count} are missing: {'; '.join(which)}."
+    return f"Of the plan's {len(planned)} runs {count} are missing: {'; '.join(which)}."
+
+
+def numbers_in_words(numbers: Sequence[int]) -> str:
+    """Return ascending numbers such as "20 to 24", or one by one where they have gaps."""
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
 
 
 def overview(evidence: Evidence) -> list[str]:

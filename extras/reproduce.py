@@ -35,9 +35,10 @@ LOCKS: dict[str, threading.Lock] = {}  # one for each warm-up, so that one run o
 def run_all(runs: dict[str, list[str]], jobs: int, end: float) -> None:
     """Carry out those of `runs` that have no result yet, `jobs` of them at a time.
 
-    None is begun after `end`, a time of `time.monotonic`.  Raises `UserError` if one fails.
+    None is begun after `end`, a time of `time.monotonic`.  Raises `UserError` if one fails, or if a
+    result is there that is not of the run.
     """
-    missing = [name for name in runs if not plan.result_file(name).exists()]
+    missing = [name for name in runs if not plan.is_finished(name, runs[name])]
     bar = tqdm(total=len(missing), desc="runs", disable=None)
 
     def work(name: str) -> None:

@@ -42,14 +42,15 @@ def left(world, scores, seed=0, **figures):
         for k in range(len(scores))
     ]
     return {
-        "arguments": [],
         "rows": rows,
         "scores": {world: {str(k): s for k, s in enumerate(scores)}},
     }
 
 
 def put(name, run):
-    plan.result_file(name).write_text(json.dumps(run))
+    """Leave what a run of the plan leaves."""
+    planned = {"arguments": {**plan.trials(), **plan.runs(5)}[name]}
+    plan.result_file(name).write_text(json.dumps(planned | run))
 
 
 def test_the_plan_names_each_run_once_and_every_command_can_be_parsed():
@@ -126,13 +127,27 @@ def test_a_variant_of_a_world_goes_by_another_name_in_its_run(project, variant):
 
 def test_only_what_is_missing_is_run_and_none_is_begun_too_late(project, monkeypatch):
     ran = []
-    runs = {f"lab bc {seed}": [] for seed in range(4)}
+    runs = {name: plan.runs(5)[name] for name in ("lab bc 0", "lab bc 1", "lab bc 2", "lab bc 3")}
     monkeypatch.setattr(reproduce, "run", lambda name, arguments: ran.append(name))
     put("lab bc 1", left("lab", [[1.0]]))
     reproduce.run_all(runs, jobs=2, end=time.monotonic() + 60)
     assert sorted(ran) == ["lab bc 0", "lab bc 2", "lab bc 3"]
     reproduce.run_all(runs | {"lab bc 9": []}, jobs=2, end=time.monotonic())
     assert len(ran) == 3
+
+
+def test_a_result_of_another_command_is_neither_taken_nor_made_anew(project, monkeypatch):
+    monkeypatch.setattr(reproduce, "run", lambda name, arguments: pytest.fail("it was run"))
+    runs = plan.runs(1)
+    put("lab bc 0", left("lab", [[1.0]]) | {"arguments": ["--env", "lab", "--lr", "7"]})
+    told = r"lab-bc-0\.json is the result of '--env lab --lr 7', where the plan has '--env lab"
+    for use in (
+        lambda: reproduce.run_all({"lab bc 0": runs["lab bc 0"]}, jobs=1, end=math.inf),
+        lambda: evidence.read_evidence(1),
+        lambda: report.missing_in_words(1),
+    ):
+        with pytest.raises(UserError, match=told):
+            use()
 
 
 def test_a_run_that_fails_is_told_by_its_name_and_leaves_nothing(project):
@@ -403,9 +418,12 @@ def test_the_report_tells_what_the_files_hold_and_dashes_for_the_rest(project):
     assert cells[7] == "75.0 (-242.6 to 392.6)", "what Agent-R has above its start"
     assert cells[8] == "bc: 62.5 (-414.0 to 539.0) |", "and above the best baseline, not `optimal`"
     runs = len(plan.runs(2))
-    start = f"Of the plan's {runs} runs {runs - 9} are missing: shop bc (0, 1); craft bc (0, 1); "
-    assert start in text
-    assert "shop agent-r (0); " in text
+    start = f"Of the plan's {runs} runs {runs - 9} are missing: shop bc, craft bc, shop optimal, "
+    assert start in text, "what lacks the same seeds stands together"
+    assert "(0, 1); shop agent-r, craft agent-r, several agent-r (0)." in text
+    assert report.numbers_in_words([20, 21, 22]) == "20 to 22"
+    assert report.numbers_in_words([20, 22, 23]) == "20, 22, 23"
+    assert report.numbers_in_words([20, 21]) == "20, 21"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "runs", lambda seeds: {})
         assert report.missing_in_words(2) == "Of the plan nothing is missing."
