@@ -108,7 +108,7 @@ class SearchSettings:
     branch: int = 4  # actions sampled when a node is expanded
     c_uct: float = 0.25  # as in the released code
     max_depth: int = 0  # steps of an episode at most; 0: the world's own limit
-    rollouts: int = 256  # trees at a time; memory: one cache of rollouts * branch rows
+    rollouts: int = 256  # trees at a time; memory: a cache of as many rows, or of `branch` times
 
 
 # --- the four phases of a simulation

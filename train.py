@@ -12,8 +12,8 @@ within a batch every learned token weighs the same.
 A tiny model made here has no pretraining, so lessons stand in for an instruction-tuned model:
 demonstrations, and judged steps of noisy episodes.  So the tiny judge is taught, not found.  A
 model that is brought has general data from a file, from such lessons, or from neither.
-After the warm-up nothing asks a world's truth but the measurements and `--critic truth`, an
-ablation.
+After the warm-up nothing asks a world's truth but the measurements and two ablations, `--critic
+truth` and `--winners expert`.
 
 Read in order: the general data, `Mix` (eta), `masked_loss`, `fine_tune`, `dpo_loss` (ETO, a
 baseline), `measure`, `run` (the whole method in ten lines) and `Run` (what each of them does).

@@ -35,7 +35,7 @@ BUGS = {
         " that is context already must stay so, and `learnable` may only take learning away.  The"
         " training loss looks as always, since nothing in it tells good tokens from bad ones.",
         otherwise=(
-            (("learned = step.learned\n", "learned = bool(step.learned)  # learned = True\n"),),
+            (("learned = step.learned\n", "learned = bool(step.learned)\n"),),
             (
                 ("learned = step.learned\n", "stumbled = []\n"),
                 (
@@ -60,7 +60,7 @@ BUGS = {
             (
                 (
                     "torch.full((len(batch), longest), -100)",
-                    "torch.full((len(batch), longest), 0) - 100  # 0 is a token",
+                    "torch.full((len(batch), longest), 0) - 100",
                 ),
             ),
             (
@@ -84,7 +84,7 @@ BUGS = {
         otherwise=(
             (
                 ("if executed is not None:\n", "if isinstance(executed, Trajectory):\n"),
-                ("return executed\n", "return replace(executed)  # not: return revision\n"),
+                ("return executed\n", "return replace(executed)\n"),
             ),
             (
                 ("executed = execute(world, revision)\n", "made = execute(world, revision)\n"),
@@ -138,7 +138,7 @@ BUGS = {
             (
                 (
                     "rest = 1 - self.config.eta",
-                    "rest = 1.0\n        rest -= self.config.eta  # not: rest = self.config.eta",
+                    "rest = 1.0\n        rest -= self.config.eta",
                 ),
             ),
             (("rest = 1 - self.config.eta", "rest = -(self.config.eta - 1)"),),
@@ -154,10 +154,7 @@ BUGS = {
         answer="A node counts as finished as soon as one of its children is: the search passes over"
         " what it has never tried, and trees end early, with fewer leaves and fewer pairs.",
         otherwise=(
-            (
-                ("all(below)", "False not in below"),
-                ("        node.finished = True\n", "        node.finished = True  # any(below)\n"),
-            ),
+            (("all(below)", "False not in below"),),
             (
                 ("child.finished for child in", "one for one in"),
                 ("node.children.values()]", "node.children.values() if not one.finished]"),
@@ -177,7 +174,7 @@ BUGS = {
             (
                 (
                     'derive(config, iteration, f"tasks {name}")',
-                    'derive(config, 0 + iteration, f"tasks {name}")  # not 1',
+                    'derive(config, 0 + iteration, f"tasks {name}")',
                 ),
             ),
             (
@@ -203,7 +200,7 @@ BUGS = {
                 (
                     "starts = [pair.shared for pair in pairs]",
                     "starts = [len(pair.bad.path()) for pair in pairs]\n"
-                    "    starts = [pair.shared for pair in pairs if starts]  # not: shared + 1",
+                    "    starts = [pair.shared for pair in pairs if starts]",
                 ),
             ),
             (
@@ -228,10 +225,6 @@ BUGS = {
                 (
                     "rng.sample(goods, min(settings.pairs, len(goods)))",
                     "rng.sample(goods, k=min(len(goods), settings.pairs))",
-                ),
-                (
-                    "    examples = []\n",
-                    "    examples = []  # of goods, not rng.sample(leaves, ...\n",
                 ),
             ),
             (

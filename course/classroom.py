@@ -57,6 +57,7 @@ from course.exercises import (
 )
 from course.right import RIGHT
 from course.wrong import WRONG
+from engine import command_line
 
 # Of the project's other tests what is quick, and meets a blank here and there.
 SUITE = (
@@ -323,16 +324,27 @@ def play_through() -> dict[str, Any]:
     return results
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play the course through and print it, or write the matrix; return the exit status."""
+
+    def carry_out() -> None:
+        parser = command_line.Parser("classroom.py", description="The whole course, played.")
+        parser.add_argument("--matrix", type=Path, metavar="FILE", help="each wrong solution")
+        play_or_write(parser.parse_args(arguments).matrix)
+
+    return command_line.carry_out("classroom.py", carry_out)
+
+
+def play_or_write(matrix: Path | None) -> None:
     """Play the course through and print it, or write the matrix."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     importlib.import_module("train")  # what it imports stays; each process imports ours anew
     gc.freeze()  # what is shared with the children stays shared
-    if arguments[:1] == ["--matrix"]:
-        write_matrix(Path(arguments[1]))
+    if matrix is not None:
+        write_matrix(matrix)
     else:
         print(json.dumps(play_through(), default=dataclasses.asdict))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -20,6 +20,7 @@ from typing import Any
 from course.bugs import BUGS
 from course.classroom import apart, small_run
 from course.exercises import write_bug, write_sound
+from engine import command_line
 
 SEEDS = range(5)
 Lines = list[dict[str, Any]]
@@ -152,13 +153,24 @@ def told(values: list[float]) -> str:
     return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, or with `--sound` the figures of a sound run; return the exit status."""
+
+    def carry_out() -> None:
+        parser = command_line.Parser("figures.py", description="What each silent bug does.")
+        parser.add_argument("--sound", action="store_true", help="of one sound run alone")
+        measure(parser.parse_args(arguments).sound)
+
+    return command_line.carry_out("figures.py", carry_out)
+
+
+def measure(sound_alone: bool) -> None:
     """Run everything and print the table, or the figures of a sound run."""
     os.environ["OMP_NUM_THREADS"] = "1"
     importlib.import_module("train")
     measured: dict[int, list[dict[int, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        if arguments == ["--sound"]:
+        if sound_alone:
             write_sound(Path(name) / "sound")
             print(json.dumps(apart(Path(name) / "sound", run_and_measure, SEEDS[0], 0)))
             return
@@ -180,4 +192,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

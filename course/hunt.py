@@ -1,8 +1,9 @@
 """The hunt for silent bugs: what a test that is handed in is worth.
 
 It must fail where the bug is planted, and pass in the sound project and in two right copies of it,
-in which the same function is written otherwise.  So comparing sources does not help: one right copy
-says what the planted line says, in a comment, and neither has the sound line.
+in which the same function is written otherwise.  So searching the source does not help: the right
+copies say in their docstring, more than once, what the planted line says, and have the sound line
+nowhere; the copy with the bug says the sound line there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 from course import cell
 from course.bugs import BUGS, Bug
 from course.cell import Reporter, Run, Task
-from course.exercises import read, relative, with_edit
+from course.exercises import find, read, relative, with_edit, with_lines
 from course.grade import Verdict, handed_in, parsed
 from engine import UserError
 
@@ -32,8 +33,28 @@ def versions(bug: Bug) -> dict[str, str]:
         for old, new in edits:
             text = with_edit(text, bug.name, old, new)
         texts[name] = text
-    texts[PLANTED] = with_edit(sound, bug.name, bug.old, bug.new)
+    planted = with_edit(sound, bug.name, bug.old, bug.new)
+    for name in RIGHT[1:]:
+        texts[name] = with_remark(texts[name], bug.name, 2 * lines_with(planted, bug.name, bug.new))
+    texts[PLANTED] = with_remark(planted, bug.name, lines_with(sound, bug.name, bug.old))
     return texts
+
+
+def lines_with(source: str, name: str, piece: str) -> list[str]:
+    """Return the whole lines of a function in which a piece of it stands first."""
+    function = find(source, name)
+    lines = source.splitlines()[function.lineno - 1 : function.end_lineno]
+    before, _, _ = "\n".join(lines).partition(piece)
+    first = before.count("\n")
+    return lines[first : first + piece.rstrip("\n").count("\n") + 1]
+
+
+def with_remark(source: str, name: str, lines: Sequence[str]) -> str:
+    """Return the source with lines more, just as they are, in the docstring of a function."""
+    docstring = find(source, name).body[0]
+    last = source.splitlines()[docstring.end_lineno - 1].removesuffix('"""')
+    remark = [last, "", *lines, f'{" " * docstring.col_offset}"""']
+    return with_lines(source, docstring.end_lineno - 1, docstring.end_lineno, "\n".join(remark))
 
 
 def hunting(key: tuple[str, int, str], module: str, text: str, test: str) -> Task:

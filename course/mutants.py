@@ -20,6 +20,7 @@ import pytest
 
 from course.classroom import PYTEST, Recorder, apart, place, solution
 from course.exercises import EXERCISES, ROOT, Exercise, body_of, file_of_tests, read
+from engine import command_line
 
 # Survivors that do what the original does, by exercise: what the changed line is, and why.
 WORDING = "the words of a refusal are nobody's business"
@@ -188,15 +189,31 @@ def worded(line: str) -> bool:
     return line.startswith("raise ValueError(f")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the survivors of some exercises, or of all; return 1 if there is one without a word."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the survivors of some exercises, or of all.
+
+    Return 1 if there is one without a word, 2 for what is no number of an exercise.
+    """
+    parser = command_line.Parser("mutants.py", description="Small mistakes that no test sees.")
+    every = [exercise.number for exercise in EXERCISES]
+    parser.add_argument(
+        "number", type=int, nargs="*", choices=every, help="of an exercise; all, if none is given"
+    )
+    numbers: list[int] = []
+    wrong = command_line.carry_out(
+        "mutants.py", lambda: numbers.extend(parser.parse_args(arguments).number)
+    )
+    return wrong or print_survivors(numbers or every)
+
+
+def print_survivors(numbers: Sequence[int]) -> int:
+    """Print the survivors of some exercises; return 1 if there is one without a word."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     importlib.import_module("train")  # what it imports stays
     gc.freeze()
-    numbers = [int(argument) for argument in arguments]
     unexplained = 0
     for exercise in EXERCISES:
-        if numbers and exercise.number not in numbers:
+        if exercise.number not in numbers:
             continue
         count, living = apart(ROOT, survivors, exercise)
         known = EQUAL.get(exercise.number, {})
@@ -212,4 +229,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -128,10 +128,16 @@ def line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table of some runs; return the exit status."""
+
+    def carry_out() -> None:
+        parser = command_line.Parser("depths.py", description="Success on TextCraft by depth.")
+        parser.add_argument("run", type=Path, nargs="+", help="the folder of a run")
+        print(table_by_depth(parser.parse_args(arguments).run))
+
+    return command_line.carry_out("depths.py", carry_out)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        sys.exit("depths.py: name the folder of a run, or of several")
-    try:
-        print(table_by_depth([*map(Path, sys.argv[1:])]))
-    except UserError as error:
-        sys.exit(f"depths.py: {command_line.sentence(str(error))}")
+    sys.exit(main())

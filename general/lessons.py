@@ -2,7 +2,7 @@
 
 `lessons` makes both kinds: `demonstration` shows the expert's way; `judged_episode` is a judge's
 dialogue over a noisy episode, with the true verdicts.  After the warm-up nothing asks a world's
-truth but the measurements.
+truth but the measurements (and two ablations: see `train.py`).
 """
 
 from __future__ import annotations

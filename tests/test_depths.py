@@ -74,11 +74,11 @@ def test_success_of_a_run_is_told_by_the_depth_of_its_goals(tmp_path):
         ([tmp_path / "moon"], "can be read"),
         ([tmp_path / "junk"], "can be read"),
         ([tmp_path / "perfect", tmp_path / "moon"], "moon: no run"),
-        ([], "name the folder"),
+        ([], "the following arguments are required: run"),
     )
     for folders, part in wrong:
         told = subprocess.run([*command, *folders], capture_output=True, text=True)
-        assert (told.returncode, told.stdout) == (1, "")
+        assert (told.returncode, told.stdout) == (2, "")
         assert part in told.stderr
         assert "Traceback" not in told.stderr
 

@@ -226,6 +226,14 @@ def on_second_page():
     raise AssertionError
 
 
+def test_the_manual_shows_a_page_as_pages_are():
+    world = shop()
+    world.step(world.expert()[0])
+    page, *_ = world.step("click a")
+    shown = next(line for line in Shop.manual.split("\n") if "colors: " in line)
+    assert re.findall(r"; (\w+): ", shown) == re.findall(r"; (\w+): ", page) != []
+
+
 def test_the_way_through_the_pages():
     world, material = on_second_page()
     target = world.wish.product

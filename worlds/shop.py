@@ -179,7 +179,7 @@ class Shop(World):
         "buy a silk hat: red, small, warm, price up to 50.\nthe search page.\n"
         "Thought: i search for the thing.\nAction: search silk hat\na nova silk hat 40.\n"
         "Thought: it is cheap enough.\nAction: click a\n"
-        "nova silk hat: colors: red blue; sizes: tiny small.\n"
+        "nova silk hat: colors: red blue; sizes: tiny small; features: warm; price: 40.\n"
         "Thought: it has both options.\nAction: click red\nred chosen.\n"
         "Thought: one more option.\nAction: click small"
     )

@@ -16,7 +16,8 @@ import pytest
 import conftest
 import critique
 from agent_r import ChatFormat, Step, Trajectory
-from course import figures, hunt
+from course import classroom as classroom_of_the_course
+from course import figures, hunt, mutants
 from course.bugs import BUGS
 from course.classroom import SAMPLE, Report
 from course.exercises import (
@@ -24,6 +25,7 @@ from course.exercises import (
     PARTS,
     ROOT,
     blanked,
+    body_of,
     exercises_of,
     file_of_tests,
     find,
@@ -370,8 +372,32 @@ def test_a_bug_stands_in_no_exercise_and_its_function_can_be_written_otherwise(n
     texts = hunt.versions(bug)
     assert len(texts) == len(set(texts.values())) == 4
     for name in hunt.RIGHT[1:]:
-        ast.parse(texts[name])
-        assert bug.old not in ast.get_source_segment(texts[name], find(texts[name], bug.name))
+        assert bug.old not in body_of(texts[name], bug.name)
+
+
+@pytest.mark.parametrize("number", BUGS)
+def test_by_its_text_the_copy_with_the_bug_cannot_be_told_from_the_right_ones(number):
+    """Whoever searches for whole lines, of the bug or of the sound function, finds them in both."""
+    bug = BUGS[number]
+    found = {}
+    for version, source in hunt.versions(bug).items():
+        found[version] = ast.get_source_segment(source, find(source, bug.name))
+    sound = read(bug.module)
+    planted = with_edit(sound, bug.name, bug.old, bug.new)
+    wrong = "\n".join(hunt.lines_with(planted, bug.name, bug.new))
+    right = "\n".join(hunt.lines_with(sound, bug.name, bug.old))
+    first, second, third, last = [text.count(wrong) for text in found.values()]
+    assert first == 0
+    assert min(second, third) > last == 1
+    assert right in found[hunt.PLANTED]
+
+
+def test_the_teachers_table_says_where_each_bug_is_and_what_it_does():
+    text = (ROOT / "course" / "teacher.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows == [
+        f"| {number} | `{bug.module}.{bug.name}` | {bug.answer} |" for number, bug in BUGS.items()
+    ]
 
 
 # --- the house
@@ -401,6 +427,14 @@ def refusal(capsys, *arguments):
     assert output.err.startswith("exercises: ")
     assert output.err.count("\n") == 1
     return output.err
+
+
+@pytest.mark.parametrize("command", [figures, mutants, classroom_of_the_course])
+def test_a_command_of_the_course_that_is_mistyped_is_told_and_not_begun(capsys, command):
+    assert command.main(["--sond"]) == 2
+    told = capsys.readouterr().err
+    assert "--help lists the flags" in told
+    assert told.count("\n") == 1
 
 
 def test_only_some_exercises_can_be_blank(tmp_path, capsys):
