@@ -145,6 +145,12 @@ class Claim:
         """Count the seconds of this sitting from now on."""
         self.began = time.perf_counter()
 
+    def stop_clock(self, seconds: float) -> None:
+        """Count this sitting as if it had not been, behind so many seconds of those before."""
+        self.began = None
+        self.earlier = seconds
+        self.note()
+
     def seconds(self) -> float:
         """Return the seconds of all sittings."""
         here = 0.0 if self.began is None else time.perf_counter() - self.began

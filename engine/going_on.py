@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine import UserError, checkpoint, folder, processes, sources
+from engine import UserError, aside, checkpoint, folder, processes, sources
 from engine.folder import LOCK, PART, Claim, read_lines, write_lines
 
 RECORD = "run.json"
@@ -83,6 +83,8 @@ class Kept:
         """Say that the command makes sense; from now on the time counts."""
         self.set_up = True
         self.claim.start_clock()
+        if processes.is_first():
+            aside.let_go(self.out, remove)
 
     def trained(self, iteration_folder: Path) -> None:
         """Say that an iteration's model stands in its folder."""
@@ -154,9 +156,14 @@ def claimed(
     check_usable(out)
     claim = Claim(out)
     kept = Kept(out, claim, digests, command)
+    earlier = claim.earlier
     try:
+        aside.settle(out, remove)
         check_usable(out)  # somebody may have been quicker
-        if anew or not (out / "config.json").exists():  # stopped as it began, or was removed
+        if anew:
+            aside.set_aside(out, own_names(out))
+        elif not (out / "config.json").exists():  # stopped as it began
+            check_nothing_made(out)
             remove(out)
         kept.new = not (out / RECORD).exists()
         if not kept.new:
@@ -166,18 +173,33 @@ def claimed(
     finally:
         if kept.new and not kept.set_up:  # whatever stopped it, it had not begun
             remove(out)
-            claim.release(remove=True)
+            brought_back = aside.bring_back(out)
+            if brought_back:
+                claim.stop_clock(earlier)
+            claim.release(remove=not brought_back)
         claim.release()
 
 
 def check_usable(out: Path) -> None:
     """Raise `UserError` for a place that holds something that is no run of ours."""
+    replaced = any((out / name).is_dir() for name in aside.NAMES)
+    if replaced and (out / LOCK).exists():  # a run that was about to be replaced
+        return
     if out.is_dir() and not (out / RECORD).exists():
         ours = {LOCK, RECORD + PART}  # of a run that was stopped before it had begun
         if {path.name for path in out.iterdir()} <= ours:
             return
     if not (out / RECORD).is_file():
         folder.check_free(out)
+
+
+def check_nothing_made(out: Path) -> None:
+    """Raise `UserError` if a run has made something in a folder that lacks its config.json."""
+    made = [out / name for name in ("results.jsonl", "general.jsonl") if (out / name).exists()]
+    made += iteration_folders(out)
+    if made:
+        problem = f"is gone, and without it nobody can tell what made {made[0].name}"
+        raise UserError(f"{out / 'config.json'}: {problem}; put it back, or begin anew with --anew")
 
 
 def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) -> None:
@@ -241,6 +263,14 @@ def number(path: Path) -> int:
 def iteration_folders(out: Path) -> list[Path]:
     """Return the folders of the iterations."""
     return [path for path in out.glob("iteration-*") if number(path) >= 0]
+
+
+def own_names(out: Path) -> list[str]:
+    """Return the names of what a run has left in its folder: its files and its iterations'."""
+    names = [name + part for name in FILES for part in ("", PART)]
+    return [name for name in names if (out / name).exists()] + [
+        path.name for path in iteration_folders(out)
+    ]
 
 
 def sweep(out: Path) -> None:

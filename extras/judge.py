@@ -29,6 +29,7 @@ from engine.replies import VERDICT
 from engine.table import Column, table
 from envs import World, first_error, make_world
 from general.lessons import stray_action
+from general.room import check_judge
 from settings.exam import judge_figures
 
 PROGRAM = "python -m extras.judge"
@@ -106,6 +107,7 @@ def compare(checkpoints: Sequence[Path], env: str, tasks: int, judge_tokens: int
     for checkpoint in checkpoints:
         actor = Actor.load(checkpoint, pick_device("auto"))
         actor.judge_tokens = judge_tokens
+        check_judge(actor, played, env)
         rows.append({"env": str(checkpoint), **examine(actor, played, make)})
     return f"{len(played)} episodes of {env}\n{table(rows, COLUMNS)}"
 

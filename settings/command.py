@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from engine import going_on, sources
+from engine import UserError, going_on, sources
+from engine.command_line import flag
 from engine.manual import Mark, describe
 from settings.config import Config, differing
 from settings.effects import Plan, without_effect
@@ -27,6 +28,8 @@ def claimed(config: Config, said: Said) -> AbstractContextManager[going_on.Kept]
 
     Raises `UserError` if this run may not work there.
     """
+    if said.anew:
+        check_inputs_stay(config)
     files = [name for name in (config.general, config.recipes) if name]
     return going_on.claimed(
         Path(config.out),
@@ -36,6 +39,16 @@ def claimed(config: Config, said: Said) -> AbstractContextManager[going_on.Kept]
         anew=said.anew,
         every=config.save_every,
     )
+
+
+def check_inputs_stay(config: Config) -> None:
+    """Raise `UserError` if a folder that is to be begun anew holds what the command needs."""
+    out = Path(config.out).resolve()
+    for name in ("model", "warmed", "general", "recipes"):
+        value = getattr(config, name)
+        if value and Path(value).resolve().is_relative_to(out):
+            problem = "lies in the folder that --anew is to empty"
+            raise UserError(f"{flag(name)} {value}: {problem}; move it, or name another --out")
 
 
 def announce(config: Config, said: Said, kept: going_on.Kept, mark: Mark) -> None:

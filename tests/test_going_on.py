@@ -20,7 +20,7 @@ from doubles import read_lines, tiny_actor
 
 import train
 from agent_r import Actor
-from engine import UserError, checkpoint, going_on, pieces
+from engine import UserError, aside, checkpoint, going_on, pieces
 from engine.command_line import carry_out, flag, sentence
 from engine.folder import LOCK, Claim
 from settings.config import METHODS, Config, differing
@@ -316,6 +316,77 @@ def test_to_begin_anew_removes_all_that_a_run_leaves(quick, tmp_path, capsys):
     (tmp_path / "run" / "iteration-1" / "model.part").mkdir()
     going_on.remove(tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--env", "labb"),
+        ("--model", "nowhere"),
+        ("--model", "run/iteration-1/model"),
+        ("--warmed", "run/iteration-0/model"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_makes_no_sense_removes_nothing_with_anew(
+    quick, tmp_path, capsys, monkeypatch, flags
+):
+    monkeypatch.chdir(tmp_path)
+    out = shutil.copytree(quick, tmp_path / "run")
+    (out / "iteration-1" / "notes.txt").write_text("mine")
+    before = everything(out)
+    status, _, told = main(capsys, *QUICK, *flags, "--out", "run", "--anew")
+    assert status == 2
+    assert ("--anew" in told) == ("run/" in flags[1]), "what it would remove is not called missing"
+    assert everything(out) == before
+
+
+@pytest.mark.parametrize("place", [aside.MOVING, aside.WAITING, aside.GONE])
+def test_whoever_is_killed_while_a_run_is_replaced_finds_one_of_the_two(
+    quick, tmp_path, capsys, place
+):
+    out = shutil.copytree(quick, tmp_path / "run")
+    (out / "iteration-1" / "notes.txt").write_text("mine")
+    before = everything(out)
+    names = going_on.own_names(out)
+    if place == aside.MOVING:
+        names = names[::2]
+    aside.set_aside(out, names)
+    if place == aside.MOVING:
+        (out / aside.WAITING).rename(out / place)
+    else:
+        (out / "general.jsonl.part").write_text("of the new run")
+    if place == aside.GONE:
+        (out / aside.WAITING).rename(out / place)
+        (out / aside.GONE / "config.json").unlink()  # it was on the way
+    aside.settle(out, going_on.remove)
+    if place == aside.GONE:
+        left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+        assert left == {"iteration-1/notes.txt", "general.jsonl.part", LOCK}
+    else:
+        assert everything(out) == before
+
+
+def test_a_stranger_s_folder_of_that_name_is_nobodys_run(tmp_path, capsys):
+    (tmp_path / aside.WAITING).mkdir()
+    (tmp_path / "config.json").write_text("mine")
+    status, _, told = main(capsys, *QUICK, "--anew", "--out", tmp_path)
+    assert status == 2
+    assert "something stands there already" in told
+    assert (tmp_path / "config.json").read_text() == "mine"
+
+
+def test_a_run_without_its_config_is_not_taken_for_one_that_had_not_begun(quick, tmp_path, capsys):
+    out = shutil.copytree(quick, tmp_path / "run")
+    (out / "config.json").unlink()
+    before = everything(out)
+    status, _, told = main(capsys, *QUICK, "--out", out)
+    assert status == 2
+    assert "config.json: is gone" in told
+    assert everything(out) == before
+    status, _, _ = main(capsys, *QUICK, "--out", out, "--anew")
+    assert status == 0
+    assert len(read_lines(out / "results.jsonl")) == 2
 
 
 def test_to_begin_anew_where_no_run_is_refused_too(tmp_path, capsys):

@@ -228,6 +228,13 @@ def test_a_context_that_is_too_short_for_one_turn_or_reply_is_refused(tmp_path, 
         assert line.startswith(f"train.py: {flag} 64: the model's context has 64 tokens")
 
 
+def test_a_judge_that_could_be_asked_nothing_is_refused(tmp_path, capsys):
+    model = str(stranger(tmp_path / "model", positions=1024))
+    plain = [*QUICK, "--warmup-steps", "0", "--model", model, "--judge-tokens", "1000"]
+    line = sentence(capsys, tmp_path / "out", plain)
+    assert line.startswith("train.py: --judge-tokens 1000: no question on lab fits beside it")
+
+
 # --- recipes
 
 PLANKS = {

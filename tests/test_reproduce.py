@@ -458,6 +458,34 @@ def test_the_tables_of_the_results_are_those_of_the_report():
     assert [row for row in rows if row not in lines] == []
 
 
+def test_the_trials_on_scienceworld_are_those_that_are_told(monkeypatch):
+    """Table and intervals of docs/gain.md, from results/trials."""
+    monkeypatch.setattr(plan, "FOLDER", ROOT / "results" / "trials")
+    text = (ROOT / "docs" / "gain.md").read_text(encoding="utf-8")
+    table = text[text.index("all from the same warm-up and first search:") :]
+    scores = {}  # (method, seed) -> of each iteration the scores of the tasks
+    method = ""
+    for line in table[: table.index("\n- ")].splitlines()[4:-1]:
+        label, seed, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        method = label.strip("`").lower() or method
+        result = plan.read_result(f"scienceworld {method} {seed}")
+        (world,) = result.task_scores
+        scores[method, seed] = [result.scores(world, k) for k in range(result.last + 1)]
+        for iteration, cell in enumerate(cells):
+            if cell not in ("", "not run"):
+                score = 100 * result.figure(world, "score", iteration)
+                success = 100 * result.figure(world, "success", iteration)
+                assert cell == f"{score:.1f} ({success:.0f})"
+    seeds = ("100", "101", "102")
+    for iteration in (1, 2):
+        agent_r = [scores["agent-r", seed][iteration] for seed in seeds]
+        cloned = [scores["bc", seed][iteration] for seed in seeds]
+        before = [scores["agent-r", seed][0] for seed in seeds]
+        for others in (cloned, before):
+            gains = [own - other for own, other in zip(agent_r, others, strict=True)]
+            assert evidence.mean_with_interval([gains]) in text
+
+
 def test_a_report_on_nothing_is_refused(project):
     with pytest.raises(UserError, match="no finished run"):
         report.markdown(5)
