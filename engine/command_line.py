@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 import sys
 import threading
@@ -130,6 +131,13 @@ def carry_out(
     except UserError as error:
         status = 2
         message = str(error)
+    except BrokenPipeError:  # `| head` has read enough
+        status = 141  # as of a program that the signal has ended
+        message = f"nobody reads what is printed; {stopped}"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left, at exit
+    except FileNotFoundError as error:
+        status = 2
+        message = f"{error.filename or 'a file'}: there is no such file or folder"
     except OSError as error:  # a full disk, a folder that may not be written
         status = 2
         message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"

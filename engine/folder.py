@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from engine import UserError, processes
 
 LOCK = "run.lock"
 PART = ".part"
+DIGESTS = "digests.json"
+REMEDY = "put it back as it was, begin anew with --anew, or name another --out"
 
 
 def check_free(folder: Path) -> None:
@@ -54,8 +57,7 @@ def read_lines(path: Path) -> list[Any]:
         text = path.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.split("\n") if line]
     except ValueError:
-        remedy = "put it back as it was, begin anew with --anew, or name another --out"
-        raise UserError(f"{path}: is not as the run left it; {remedy}") from None
+        raise UserError(f"{path}: is not as the run left it; {REMEDY}") from None
 
 
 @contextlib.contextmanager
@@ -65,9 +67,15 @@ def writing(path: Path) -> Iterator[Path]:
     with naming(path):
         yield part
         sync(part)
-        part.replace(path)
-        sync(path.parent)
+        put_in_place(path)
     spend()
+
+
+def put_in_place(path: Path) -> None:
+    """Give a file that is whole, and on the disk, its name."""
+    witness(path)
+    part_of(path).replace(path)
+    sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -108,7 +116,9 @@ class Claim:
         self.made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         self.handle = self._lock()
-        self.earlier = float(self._read().get("seconds", 0.0))
+        seconds = self._read().get("seconds")
+        # What somebody has written there instead is worth nothing, and costs nothing but the time.
+        self.earlier = float(seconds) if isinstance(seconds, int | float) else 0.0
 
     def _lock(self) -> int:
         path = self.folder / LOCK
@@ -189,6 +199,56 @@ def at_work(claim: Claim) -> Iterator[None]:
         yield
     finally:
         _claims.remove(claim)
+
+
+# --- what was written, so that what was changed since is noticed
+
+
+def witness(path: Path) -> None:
+    """Note the digest of what is about to get this name, beside that of what has it now.
+
+    Whoever is stopped before or behind the change of names finds one of the two there.
+    """
+    for claim in _claims:
+        if claim.handle >= 0 and path.is_relative_to(claim.folder):
+            known = witnessed(claim.folder)
+            name = path.relative_to(claim.folder).as_posix()
+            known[name] = [digest(part_of(path)), *known.get(name, [])[:1]]
+            book = claim.folder / DIGESTS
+            with naming(book):
+                part_of(book).write_text(json.dumps(known) + "\n", encoding="utf-8")
+                sync(part_of(book))
+                part_of(book).replace(book)
+                sync(book.parent)
+
+
+def witnessed(folder: Path) -> dict[str, list[str]]:
+    """Return the digests of the files of a run's folder, by their names in it."""
+    book = folder / DIGESTS
+    if not book.exists():  # of a run that was branched off, say
+        return {}
+    records = read_lines(book)
+    lists = [*records[0].values()] if records and isinstance(records[0], dict) else [None]
+    if not all(isinstance(digests, list) for digests in lists):
+        raise UserError(f"{book}: is not as the run left it; {REMEDY}")
+    return records[0]
+
+
+def check_witnessed(folder: Path, but: Sequence[str]) -> None:
+    """Raise `UserError` for the first file that is there and not as the run left it.
+
+    Those named in `but` are checked otherwise.
+    """
+    for name, digests in witnessed(folder).items():
+        path = folder / name
+        if name not in but and path.is_file() and digest(path) not in digests:
+            raise UserError(f"{path}: is not as the run left it; {REMEDY}")
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def spend() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import UserError, aside, checkpoint, folder, processes, sources
-from engine.folder import LOCK, PART, Claim, read_lines, write_lines
+from engine.folder import DIGESTS, LOCK, PART, REMEDY, Claim, read_lines, write_lines
 
 RECORD = "run.json"
 # Whatever a run leaves, so that nothing else is ever removed: in its folder, in an iteration's.
@@ -26,6 +26,7 @@ FILES = (
     "general.jsonl",
     "recovery.jsonl",
     checkpoint.NAME,
+    DIGESTS,
     RECORD,  # last, so that a removal that was stopped can be gone on with
 )
 OF_AN_ITERATION = (
@@ -186,7 +187,8 @@ def check_usable(out: Path) -> None:
     if replaced and (out / LOCK).exists():  # a run that was about to be replaced
         return
     if out.is_dir() and not (out / RECORD).exists():
-        ours = {LOCK, RECORD + PART}  # of a run that was stopped before it had begun
+        # Of a run that was stopped before it had begun.
+        ours = {LOCK, RECORD + PART, DIGESTS, DIGESTS + PART}
         if {path.name for path in out.iterdir()} <= ours:
             return
     if not (out / RECORD).is_file():
@@ -222,6 +224,7 @@ def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) ->
         problem = f"what made it was changed since ({', '.join(names[:5])}{more})"
         raise UserError(f"--out {out}: {problem}; {ways}, or undo the change")
     kept.record = record
+    check_unchanged(out)
     if (out / "results.jsonl").exists():
         kept.rows = read_lines(out / "results.jsonl")
         known = [isinstance(row, dict) and "iteration" in row for row in kept.rows]
@@ -245,12 +248,19 @@ def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) ->
     sweep_stages(out, kept.reached)
 
 
+def check_unchanged(out: Path) -> None:
+    """Raise `UserError` if a file of a run was changed since the run wrote it.
+
+    The two that say what the run is are read with care in any case, and told otherwise.
+    """
+    folder.check_witnessed(out, but=("config.json", RECORD))
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Return the one object of a file; raises `UserError` for anything else."""
     records = read_lines(path)
     if len(records) != 1 or not isinstance(records[0], dict):
-        remedy = "put it back as it was, begin anew with --anew, or name another --out"
-        raise UserError(f"{path}: is not as the run left it; {remedy}")
+        raise UserError(f"{path}: is not as the run left it; {REMEDY}")
     return records[0]
 
 

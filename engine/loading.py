@@ -21,6 +21,8 @@ from engine.folder import naming, part_of, sync
 
 REMEDY = "name one that holds a saved model"
 WHOLE = "name one with its weights in 16 or 32 bits"
+# What transformers would leave in a tokenizer's files, though it says nothing of the tokenizer.
+HOW_IT_WAS_LOADED = ("is_local", "local_files_only")
 TRAINED = {torch.float32, torch.bfloat16, torch.float16}  # the last two once they are float32
 
 
@@ -54,6 +56,8 @@ def load(folder: str | Path, device: str) -> tuple[Any, Any]:
         raise UserError(f"{folder}: {problem}: {reason}") from error
     finally:
         logging.set_verbosity(told)
+    for name in HOW_IT_WAS_LOADED:
+        tokenizer.init_kwargs.pop(name, None)
     check_weights(folder, model, report["missing_keys"])
     check_report(folder, report)
     check_numbers(folder, model)
@@ -72,6 +76,9 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: is a file, not a folder; {REMEDY}")
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; {REMEDY}")
+    if (folder / "run.json").is_file():
+        problem = "is a run's folder, not a model's"
+        raise UserError(f"{folder}: {problem}; name a model in it, such as iteration-0/model")
     if (folder / "adapter_config.json").is_file():
         remedy = "merge it into its model (merge_and_unload) and save that"
         raise UserError(f"{folder}: holds an adapter such as LoRA's, not a whole model; {remedy}")

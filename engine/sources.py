@@ -31,7 +31,8 @@ def digests(worlds: Sequence[str], data: Iterable[str]) -> dict[str, str]:
         paths += with_imports(path if is_file(path) else own_module(module))
     for name in data:
         path = Path(name)
-        paths += [path] if is_file(path) else sorted(path.rglob("*"))
+        # Of a folder, which is one of recipes, what is read of it; it may be anything, as `/`.
+        paths += [path] if is_file(path) else sorted(path.glob("*.json"))
     found = {}
     for path in paths:
         if is_file(path):

@@ -43,6 +43,7 @@ def branch(run: Path, out: Path, flags: dict[str, Any]) -> list[str]:
     folder.check_free(out)
     config = other_config(run, {**flags, "out": str(out)})
     record = going_on.read_object(run / going_on.RECORD)
+    going_on.check_unchanged(run)
     shares_trees = config.method != "bc"
     if shares_trees and not (run / TREES).exists():
         raise UserError(f"{run}: its first search is not over, so there is nothing to share")
@@ -56,12 +57,18 @@ def branch(run: Path, out: Path, flags: dict[str, Any]) -> list[str]:
         raise UserError(f"{run / going_on.RECORD}: is not as the run left it") from None
     for name, value in {**flags, "out": out}.items():
         words += [command_line.flag(name), str(value)]
-    take_over(run, out, {"method": config.method, "eta": config.eta})
-    if shares_trees:
-        (out / TREES).parent.mkdir()
-        shutil.copyfile(run / TREES, out / TREES)
-    folder.write_lines(out / going_on.RECORD, [made_by])
-    folder.write_lines(out / "config.json", [asdict(config)])  # last: now it can be gone on with
+    part = folder.part_of(out)
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        take_over(run, part, {"method": config.method, "eta": config.eta})
+        if shares_trees:
+            (part / TREES).parent.mkdir()
+            shutil.copyfile(run / TREES, part / TREES)
+        folder.write_lines(part / going_on.RECORD, [made_by])
+        folder.write_lines(part / "config.json", [asdict(config)])
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # what could not be finished
     return words
 
 

@@ -55,7 +55,9 @@ class Config:
     dpo_epochs: int = option(3, "passes of eto over the pairs of an iteration")
     winners: str = option("search", "whose good trajectories eto prefers", choices=WINNERS)
     pairs: int = option(4, "revision trajectories, and good ones, per tree at most")
-    temperature: float = option(1.0, "of the actor while searching; later greedy", least=1e-9)
+    temperature: float = option(
+        1.0, "of the actor while searching; later greedy", least=1e-9, most=1e6
+    )
     max_new_tokens: int = option(64, "tokens of one reply at most")
     judge_tokens: int = option(500, "tokens of one answer of the judge at most")
     steps: int = option(1000, "optimisation steps in an iteration")

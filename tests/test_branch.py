@@ -103,6 +103,18 @@ def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, s
     _, _, told = tell(capsys, damaged, tmp_path / "new", "--method", "bc")
     assert "its first evaluation is not over" in told
     assert not (tmp_path / "new").exists()
+    shutil.copytree(searched, tmp_path / "cut")
+    (tmp_path / "cut" / "iteration-1" / "trees.jsonl").write_text("")
+    _, _, told = tell(capsys, tmp_path / "cut", tmp_path / "new", "--method", "optimal")
+    assert "trees.jsonl: is not as the run left it" in told
+    (tmp_path / "cut" / "iteration-1" / "trees.jsonl").unlink()
+    (tmp_path / "cut" / "general.jsonl").unlink()
+    shutil.rmtree(tmp_path / "cut" / "iteration-0")
+    status, _, told = tell(capsys, tmp_path / "cut", tmp_path / "new", "--method", "bc")
+    assert status == 2
+    assert "iteration-0: there is no such file or folder" in told
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "new.part").exists()
     young = tmp_path / "young"
     assert train.main([*QUICK, "--iterations", "0", "--out", str(young)]) == 0
     capsys.readouterr()

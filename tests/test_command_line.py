@@ -18,6 +18,7 @@ import train
 from agent_r import Actor
 from engine import UserError
 from engine import folder as run_folder
+from engine.command_line import carry_out
 from envs import Lab, World
 
 pytest.importorskip("resource")  # Linux and macOS
@@ -561,3 +562,21 @@ def test_what_a_stopped_run_left_half_written_is_written_anew(model, tmp_path):
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert "leftover" not in names
     assert not (tmp_path / "model.part").exists()
+
+
+def test_whoever_reads_no_further_ends_a_program_without_a_traceback():
+    program = "import sys; from engine.command_line import carry_out; "
+    program += "sys.exit(carry_out('p', lambda: [print('x' * 999) for _ in range(9999)]))"
+    shell = f'"{sys.executable}" -c "{program}" | head -n 1 >&2; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, cwd=Path(__file__).parent.parent
+    )
+    assert done.stdout == "141\n"
+    assert done.stderr.splitlines()[1:] == [
+        "p: nobody reads what is printed; what was finished is kept"
+    ]
+
+
+def test_a_file_that_is_missing_is_not_said_to_be_unwritable(tmp_path, capsys):
+    assert carry_out("p", (tmp_path / "lost").read_text) == 2
+    assert capsys.readouterr().err == f"p: {tmp_path / 'lost'}: there is no such file or folder\n"

@@ -20,9 +20,9 @@ from doubles import read_lines, tiny_actor
 
 import train
 from agent_r import Actor
-from engine import UserError, aside, checkpoint, going_on, pieces
+from engine import UserError, aside, checkpoint, going_on, pieces, sources
 from engine.command_line import carry_out, flag, sentence
-from engine.folder import LOCK, Claim
+from engine.folder import DIGESTS, LOCK, Claim
 from settings.config import METHODS, Config, differing
 from settings.effects import ALWAYS, IN_SOME_RUNS, Plan, without_effect
 
@@ -412,6 +412,74 @@ def test_what_was_changed_in_the_folder_itself_is_told_in_a_sentence(quick, tmp_
     status, _, told = main(capsys, *QUICK, "--iterations", 2, "--out", out)
     assert "is not there any more, to go on from" in told
     assert status == 2
+
+
+GUARDED = (
+    "general.jsonl",
+    "recovery.jsonl",
+    "results.jsonl",
+    "episodes.jsonl",
+    "iteration-1/trees.jsonl",
+    "iteration-1/data.jsonl",
+    "iteration-1/verdicts.jsonl",
+    "iteration-1/critique.json",
+    "iteration-1/training.json",
+)
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_file_that_lost_a_line_or_all_is_not_gone_on_with(quick, tmp_path, capsys, name):
+    out = shutil.copytree(quick, tmp_path / "run")
+    text = (out / name).read_text()
+    for content in ("[]\n", f"{text}{{}}\n", text[text.find("\n") + 1 :] + "\n"):
+        (out / name).write_text(content)
+        status, _, told = main(capsys, *QUICK, "--iterations", 2, "--out", out)
+        assert status == 2
+        assert f"{out / name}: is not as the run left it" in told
+
+
+def test_who_is_stopped_before_a_file_gets_its_name_goes_on_with_the_one_before(
+    quick, tmp_path, capsys
+):
+    out = shutil.copytree(quick, tmp_path / "run")
+    known = json.loads((out / DIGESTS).read_text())
+    known["results.jsonl"] = ["of the next", *known["results.jsonl"][:1]]
+    (out / DIGESTS).write_text(json.dumps(known))
+    assert main(capsys, *QUICK, "--iterations", 2, "--out", out)[0] == 0
+
+
+def test_a_run_that_was_stopped_as_it_wrote_its_first_file_can_begin(tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in (LOCK, DIGESTS, f"{going_on.RECORD}.part"):
+        (out / name).write_text("{}")
+    assert main(capsys, *QUICK, "--iterations", 0, "--out", out)[0] == 0
+
+
+@pytest.mark.parametrize("seconds", ['"abc"', "null", "[1]"])
+def test_a_time_that_is_none_is_begun_anew(tmp_path, seconds):
+    Claim(tmp_path).release()
+    (tmp_path / LOCK).write_text(f'{{"process": 1, "seconds": {seconds}}}')
+    claim = Claim(tmp_path)
+    assert claim.earlier == 0.0
+    claim.release()
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"results.jsonl": 3}'])
+def test_digests_that_are_none_are_told(quick, tmp_path, capsys, content):
+    out = shutil.copytree(quick, tmp_path / "run")
+    (out / DIGESTS).write_text(content)
+    status, _, told = main(capsys, *QUICK, "--iterations", 2, "--out", out)
+    assert status == 2
+    assert f"{out / DIGESTS}: is not as the run left it" in told
+
+
+def test_of_a_folder_that_is_named_as_data_only_what_is_read_is_looked_at(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("a.json", "b.txt", "deep/c.json"):
+        (tmp_path / name).write_text("{}")
+    found = sources.digests([], [str(tmp_path)]).keys() - sources.digests([], []).keys()
+    assert found == {str(tmp_path / "a.json")}
 
 
 # --- the pieces of a stage

@@ -88,6 +88,7 @@ def write(name, content):
 
 SPOILT = {
     "no config": (remove("config.json"), "no config.json"),
+    "a run's folder": (write("run.json", b"{}"), "a run's folder, not a model's; name a model in"),
     "empty config": (write("config.json", b"{}"), "cannot be loaded"),
     "broken config": (write("config.json", b"{broken"), "cannot be loaded"),
     "unknown family": (spoil_config(model_type="nonsense"), "cannot be loaded"),
