@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,14 @@ import critique
 def test_the_text():
     assert "learned = step.learned" in inspect.getsource(critique.learnable)
 """
+
+# By name: lines of a module that end the process when it is imported; the last two tamper first.
+ENDING = {
+    "exit": "\nimport sys\nsys.exit(0)\n",
+    "interrupted": "\nraise KeyboardInterrupt\n",
+    "sham": "\nimport sys\nsys.modules['course.handmade'] = sys\nsys.exit(0)\n",
+    "patched": "\nimport pytest, sys\npytest.main = print\nsys.exit(0)\n",
+}
 
 
 def grade(submissions, out, *flags):
@@ -116,6 +125,40 @@ def test_a_trick_is_worth_nothing_and_the_reason_says_why(graded, trick, reason)
     assert reason in line
     if trick in TRICKS:
         assert reasons[trick].count("not done: the body is blank") == 4
+
+
+def test_a_module_that_ends_the_process_is_told_so_and_one_that_tampers_as_well(tmp_path):
+    blank = ALL - {1}
+    for name, text in ENDING.items():
+        hand_in(tmp_path / "in" / name, {}, blank=blank)
+        with (tmp_path / "in" / name / "mcts.py").open("a", encoding="utf-8") as file:
+            file.write(text)
+    hand_in(tmp_path / "in" / "inside", {1: "import pytest\npytest.exit('so', 0)"}, blank=blank)
+    hand_in(tmp_path / "in" / "body", {1: "import sys\nsys.exit(0)"}, blank=blank)
+    rows, reasons = grade(tmp_path / "in", tmp_path / "grades.csv", "--part", "1")
+    assert {row["total"] for row in rows.values()} == {"0"}
+    for name in ("exit", "interrupted"):
+        assert "ended before its tests did, at the import of the module" in reasons[name], name
+    assert "ended before its tests did, at test_" in reasons["inside"]
+    assert re.search(r"test_\w+: SystemExit", reasons["body"])
+    assert "the checker was tampered with: course/handmade.py" in reasons["sham"]
+    assert "the checker was tampered with: pytest.main" in reasons["patched"]
+
+
+def test_a_test_against_a_silent_bug_that_ends_the_process_is_told_so(tmp_path):
+    texts = {name: ENDING[name] + HUNTED for name in ("exit", "interrupted")}
+    texts["inside"] = "def test_bug():\n    raise KeyboardInterrupt\n"
+    texts["none"] = "x = 1\n"
+    texts["broken"] = "import nothing_of_this_name\n"
+    for name, text in texts.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "test_bug_1.py").write_text(text, encoding="utf-8")
+    rows, reasons = grade(tmp_path / "in", tmp_path / "bugs.csv", "--bugs")
+    assert {row["bug1"] for row in rows.values()} == {"0"}
+    for name in ("exit", "interrupted", "inside"):
+        assert "the process ended before its tests did" in reasons[name], name
+    assert "it holds no test" in reasons["none"]
+    assert "its tests cannot be collected" in reasons["broken"]
 
 
 def test_a_test_against_a_silent_bug_must_say_what_the_function_does(tmp_path):
