@@ -61,13 +61,20 @@ def students_of(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder}: there is no such folder; it must hold a folder for each student"
         )
-    students = []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith((".", "__")):
-            students.append(path)
+    students = folders_in(folder)
     if not students:
         raise UserError(f"{folder}: it holds no folder; it must hold one for each student")
     return students
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, by name, without those that tools leave there."""
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name, without `.git`, `__pycache__`, `__MACOSX` and such."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "__"))]
 
 
 def handed_in(student: Path, path: Path) -> str:
@@ -76,7 +83,7 @@ def handed_in(student: Path, path: Path) -> str:
     Raises `UserError` if there is none that can be read.
     """
     places = [student]
-    inner = [inside for inside in sorted(student.iterdir()) if inside.is_dir()]
+    inner = folders_in(student)
     if len(inner) == 1:
         places.append(inner[0])
     for place in places:

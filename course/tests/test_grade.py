@@ -197,6 +197,20 @@ def test_a_students_own_helpers_stay(tmp_path):
     assert "def helper():" in module_to_test(tmp_path, EXERCISES[0])
 
 
+@pytest.mark.parametrize("beside", [".git", "__MACOSX/student", "__pycache__", ".venv"])
+def test_a_folder_of_a_tool_beside_the_inner_folder_is_passed_over(tmp_path, beside):
+    hand_in(tmp_path / "student", {1: "return 0.0"})
+    (tmp_path / beside).mkdir(parents=True)
+    assert module_to_test(tmp_path, EXERCISES[0]) == with_body(read("mcts"), "uct", "return 0.0")
+
+
+def test_a_folder_that_a_student_made_beside_the_inner_one_is_not(tmp_path):
+    hand_in(tmp_path / "student", {})
+    (tmp_path / "older").mkdir()
+    with pytest.raises(UserError, match="was not handed in"):
+        module_to_test(tmp_path, EXERCISES[0])
+
+
 def test_a_module_that_is_a_link_or_too_long_or_no_text_is_not_read(tmp_path):
     hand_in(tmp_path, {})
     path = tmp_path / "mcts.py"
