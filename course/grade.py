@@ -22,6 +22,7 @@ import os
 import random
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ from engine import UserError, command_line
 PROGRAM = "python -m course.grade"
 MODULE_SIZE = 500_000  # characters that a student's module may have
 SHOWN = 900  # characters of a reason
+NOT_LEGIBLE = ("Cc", "Cs", "Zl", "Zp")  # signs that steer, halves of a sign, ends of a line
 
 
 @dataclass
@@ -70,6 +72,14 @@ def students_of(folder: Path) -> list[Path]:
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder, by name, without those that tools leave there."""
     return [path for path in entries(folder) if path.is_dir()]
+
+
+def tell_passed_over(folder: Path) -> None:
+    """Say on standard error what lies among the students' folders and gets no row."""
+    names = [legible(path.name) for path in entries(folder) if not path.is_dir()]
+    if names:
+        what = f"{folder}: passed over, being no folders: {', '.join(names)}"
+        print(f"grade: {what}; an archive must be unpacked", file=sys.stderr)
 
 
 def entries(folder: Path) -> list[Path]:
@@ -170,6 +180,15 @@ def shortened(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
 
 
+def legible(name: str) -> str:
+    """Return a folder's name on one line: what breaks it, or is no character, stands escaped."""
+    signs = []
+    for sign in name:
+        breaks = unicodedata.category(sign) in NOT_LEGIBLE
+        signs.append(sign.encode("unicode_escape").decode() if breaks else sign)
+    return "".join(signs)
+
+
 # --- the command line
 
 
@@ -209,6 +228,7 @@ def run(given: argparse.Namespace) -> None:
     from course import cell, hunt  # they import torch, which takes a while
 
     students = students_of(given.submissions)
+    tell_passed_over(given.submissions)
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     with tempfile.TemporaryDirectory() as name:
         if given.bugs:

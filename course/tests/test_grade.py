@@ -56,7 +56,7 @@ ENDING = {
 
 
 def grade(submissions, out, *flags):
-    """Grade in a process of its own, with little patience."""
+    """Grade in a process of its own, with little patience; return rows, reasons, what was said."""
     hasty = "import sys; from course import cell, grade; cell.SECONDS = 6; cell.CANARIES = 2; "
     command = [sys.executable, "-c", hasty + "sys.exit(grade.main(sys.argv[1:]))"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -75,7 +75,7 @@ def grade(submissions, out, *flags):
     by_name = {}
     for text in reasons.split("\n## ")[1:]:
         by_name[text.partition(":")[0]] = text
-    return rows, by_name
+    return rows, by_name, process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def graded(tmp_path_factory):
     hand_in(folder / "in" / "right" / "student", {}, blank=ALL - set(OF_PART))
     (folder / "in" / ".hidden").mkdir()
     before = sorted(path.name for path in folder.rglob("*"))
-    rows, reasons = grade(folder / "in", folder / "grades.csv", "--part", "1", "--seed", "3")
+    rows, reasons, _ = grade(folder / "in", folder / "grades.csv", "--part", "1", "--seed", "3")
     after = sorted(path.name for path in folder.rglob("*"))
     return rows, reasons, set(after) - set(before)
 
@@ -135,7 +135,7 @@ def test_a_module_that_ends_the_process_is_told_so_and_one_that_tampers_as_well(
             file.write(text)
     hand_in(tmp_path / "in" / "inside", {1: "import pytest\npytest.exit('so', 0)"}, blank=blank)
     hand_in(tmp_path / "in" / "body", {1: "import sys\nsys.exit(0)"}, blank=blank)
-    rows, reasons = grade(tmp_path / "in", tmp_path / "grades.csv", "--part", "1")
+    rows, reasons, _ = grade(tmp_path / "in", tmp_path / "grades.csv", "--part", "1")
     assert {row["total"] for row in rows.values()} == {"0"}
     for name in ("exit", "interrupted"):
         assert "ended before its tests did, at the import of the module" in reasons[name], name
@@ -153,7 +153,7 @@ def test_a_test_against_a_silent_bug_that_ends_the_process_is_told_so(tmp_path):
     for name, text in texts.items():
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / "test_bug_1.py").write_text(text, encoding="utf-8")
-    rows, reasons = grade(tmp_path / "in", tmp_path / "bugs.csv", "--bugs")
+    rows, reasons, _ = grade(tmp_path / "in", tmp_path / "bugs.csv", "--bugs")
     assert {row["bug1"] for row in rows.values()} == {"0"}
     for name in ("exit", "interrupted", "inside"):
         assert "the process ended before its tests did" in reasons[name], name
@@ -168,7 +168,7 @@ def test_a_test_against_a_silent_bug_must_say_what_the_function_does(tmp_path):
     (tmp_path / "in" / "sleeping").mkdir()
     easy = "def test_nothing():\n    assert True\n"
     (tmp_path / "in" / "sleeping" / "test_bug_1.py").write_text(easy, encoding="utf-8")
-    rows, reasons = grade(tmp_path / "in", tmp_path / "bugs.csv", "--bugs")
+    rows, reasons, _ = grade(tmp_path / "in", tmp_path / "bugs.csv", "--bugs")
     assert {name: row["bug1"] for name, row in rows.items()} == {
         "broken": "0",
         "caught": "1",
@@ -179,6 +179,21 @@ def test_a_test_against_a_silent_bug_must_say_what_the_function_does(tmp_path):
     assert "passes on the copy with the bug as well" in reasons["sleeping"]
     assert "test_bug_1.py, line 1" in reasons["broken"]
     assert rows["caught"]["total"] == "1"
+
+
+# --- what is told of the folders
+
+
+def test_what_gets_no_row_is_told_once_by_name(tmp_path):
+    (tmp_path / "in" / "ada").mkdir(parents=True)
+    (tmp_path / "in" / "__MACOSX").mkdir()
+    for name in ("bob.zip", "eve\n.rar", ".DS_Store"):
+        (tmp_path / "in" / name).write_bytes(b"PK")
+    rows, _, said = grade(tmp_path / "in", tmp_path / "grades.csv", "--part", "1")
+    assert [*rows] == ["ada"]
+    assert said.count("\n") == 1
+    assert said.startswith("grade: ")
+    assert "passed over, being no folders: bob.zip, eve\\n.rar;" in said
 
 
 # --- what is taken of a folder
