@@ -43,6 +43,7 @@ from engine import UserError, command_line
 PROGRAM = "python -m course.grade"
 MODULE_SIZE = 500_000  # characters that a student's module may have
 SHOWN = 900  # characters of a reason
+FORMULA = ("=", "+", "-", "@")  # how a formula may begin in a spreadsheet
 NOT_LEGIBLE = ("Cc", "Cs", "Zl", "Zp")  # signs that steer, halves of a sign, ends of a line
 
 
@@ -157,11 +158,11 @@ def write_grades(
     lines = [["name", "total", *columns]]
     for name, verdicts in rows.items():
         points = [verdict.points for verdict in verdicts]
-        lines.append([name, str(sum(points)), *map(str, points)])
+        lines.append([cell_of(name), str(sum(points)), *map(str, points)])
     reasons = [f"Values were drawn with `--seed {seed}`, which gives the same grades again."]
     for name, verdicts in rows.items():
         total = sum(verdict.points for verdict in verdicts)
-        reasons.append(f"\n## {name}: {total} of {len(verdicts)}\n")
+        reasons.append(f"\n## {legible(name)}: {total} of {len(verdicts)}\n")
         for column, verdict in zip(columns, verdicts, strict=True):
             if not verdict.points:
                 text = shortened(verdict.reason).replace("\n", "\n    ")
@@ -178,6 +179,12 @@ def shortened(text: str) -> str:
     """Return a reason that fits a page."""
     text = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text.strip())
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
+
+
+def cell_of(name: str) -> str:
+    """Return a folder's name as a cell that no spreadsheet takes for a formula."""
+    text = legible(name)
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def legible(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from course.exercises import EXERCISES, PARTS, ROOT, read, with_body
-from course.grade import main, module_to_test, parsed, shortened
+from course.grade import Verdict, main, module_to_test, parsed, shortened, write_grades
 from engine import UserError
 
 if not hasattr(os, "fork"):
@@ -194,6 +194,20 @@ def test_what_gets_no_row_is_told_once_by_name(tmp_path):
     assert said.count("\n") == 1
     assert said.startswith("grade: ")
     assert "passed over, being no folders: bob.zip, eve\\n.rar;" in said
+
+
+def test_a_folders_name_is_neither_a_formula_nor_more_than_a_line(tmp_path):
+    names = ["=cmd|'calc'!A0", "+1", "-1", "@sum", "new\nline", "two\u2028lines", "no \udceb text"]
+    rows = {name: [Verdict(0, "why")] for name in [*names, "Zoë 李", "می\u200cرود"]}
+    reasons = write_grades(tmp_path / "out" / "grades.csv", ["ex1"], rows, 0)
+    with (tmp_path / "out" / "grades.csv").open(encoding="utf-8", newline="") as file:
+        written = [row["name"] for row in csv.DictReader(file)]
+    escaped = ["new\\nline", "two\\u2028lines", "no \\udceb text", "Zoë 李", "می\u200cرود"]
+    assert written == ["'=cmd|'calc'!A0", "'+1", "'-1", "'@sum", *escaped]
+    lines = reasons.read_text(encoding="utf-8").splitlines()
+    headings = [line for line in lines if line.startswith("## ")]
+    plain = ["=cmd|'calc'!A0", "+1", "-1", "@sum"]
+    assert headings == [f"## {name}: 0 of 1" for name in [*plain, *escaped]]
 
 
 # --- what is taken of a folder
