@@ -20,8 +20,10 @@ import ast
 import csv
 import os
 import random
+import re
 import sys
 import tempfile
+import tokenize
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ from engine import UserError, command_line
 PROGRAM = "python -m course.grade"
 MODULE_SIZE = 500_000  # characters that a student's module may have
 SHOWN = 900  # characters of a reason
+DECLARED = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+", re.ASCII | re.MULTILINE)
 FORMULA = ("=", "+", "-", "@")  # how a formula may begin in a spreadsheet
 NOT_LEGIBLE = ("Cc", "Cs", "Zl", "Zp")  # signs that steer, halves of a sign, ends of a line
 
@@ -104,10 +107,25 @@ def handed_in(student: Path, path: Path) -> str:
         if file.stat().st_size > MODULE_SIZE:
             raise UserError(f"{path} is longer than {MODULE_SIZE:,} characters")
         try:
-            return file.read_text(encoding="utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
+            return text_of(file)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+        except (UnicodeError, LookupError, SyntaxError) as error:
+            why = str(error).replace(f" for {str(file)!r}", "")
+            raise UserError(f"{path} cannot be read: {why}; save it as UTF-8") from None
     raise UserError(f"{path} was not handed in")
+
+
+def text_of(file: Path) -> str:
+    """Return a module's text as Python reads it; where it declares an encoding stands UTF-8.
+
+    Raises `UnicodeError`, `LookupError`, `SyntaxError` or `OSError` for what cannot be read.
+    """
+    with tokenize.open(file) as opened:
+        text = opened.read()
+        if opened.encoding.startswith("utf-8"):
+            return text
+    return DECLARED.sub(r"\1utf-8", text, count=1)  # as which it is written into its cell
 
 
 def module_to_test(student: Path, exercise: Exercise) -> str:
@@ -139,11 +157,15 @@ def module_to_test(student: Path, exercise: Exercise) -> str:
 
 def parsed(text: str, path: Path) -> ast.Module:
     """Return a text's syntax tree; raises `UserError` for what is no Python."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{path}, line {line}: it holds a NUL byte, which no Python may")
     try:
         return ast.parse(text)
     except SyntaxError as error:
-        line = (error.text or "").strip()[:80]
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}: `{line}`") from None
+        at = f", line {error.lineno}" if error.lineno else ""
+        line = f": `{error.text.strip()[:80]}`" if error.text else ""
+        raise UserError(f"{path}{at}: {error.msg}{line}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path} is no Python that can be read: {error}") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from course.exercises import EXERCISES, PARTS, ROOT, read, with_body
-from course.grade import Verdict, main, module_to_test, parsed, shortened, write_grades
+from course.grade import Verdict, handed_in, main, module_to_test, parsed, shortened, write_grades
 from engine import UserError
 
 if not hasattr(os, "fork"):
@@ -257,6 +257,32 @@ def test_a_module_that_is_a_link_or_too_long_or_no_text_is_not_read(tmp_path):
     path.write_text("x = 1\n")
     with pytest.raises(UserError, match="0 definitions of uct"):
         module_to_test(tmp_path, EXERCISES[0])
+
+
+@pytest.mark.parametrize("place", ["# coding: latin-1", "\n# -*- coding: cp1252 -*-"])
+def test_a_module_is_read_in_the_encoding_that_it_declares(tmp_path, place):
+    text = f"{place}\n# not coding: latin-1\nname = 'Zoë'\n"
+    (tmp_path / "mcts.py").write_bytes(text.encode("latin-1"))
+    read_so = handed_in(tmp_path, Path("mcts.py"))
+    assert read_so.endswith("\n# not coding: latin-1\nname = 'Zoë'\n")
+    names = {}
+    exec(compile(read_so.encode(), "mcts.py", "exec"), names)  # as its cell imports it
+    assert names["name"] == "Zoë"
+
+
+@pytest.mark.parametrize("encoding", ["no-such", "hex", "undefined", "utf-16", "ascii"])
+def test_a_module_in_no_encoding_of_texts_is_one_reason(tmp_path, encoding):
+    (tmp_path / "mcts.py").write_bytes(f"# coding: {encoding}\n# Zoë\n".encode())
+    with pytest.raises(
+        UserError, match=r"^mcts\.py cannot be read: .+; save it as UTF-8$"
+    ) as raised:
+        handed_in(tmp_path, Path("mcts.py"))
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_nul_byte_is_told_with_its_line():
+    with pytest.raises(UserError, match=r"^mcts\.py, line 2: it holds a NUL byte"):
+        parsed("x = 1\ny = '\0'\n", Path("mcts.py"))
 
 
 @pytest.mark.parametrize("text", ["def f(:", "x = '\0'", "(" * 5000, "  x = 1"])
