@@ -270,9 +270,10 @@ def test_a_module_is_read_in_the_encoding_that_it_declares(tmp_path, place):
     assert names["name"] == "Zoë"
 
 
-@pytest.mark.parametrize("encoding", ["no-such", "hex", "undefined", "utf-16", "ascii"])
+@pytest.mark.parametrize("encoding", ["no-such", "hex", "undefined", "utf-16", "ascii", "Punycode"])
 def test_a_module_in_no_encoding_of_texts_is_one_reason(tmp_path, encoding):
-    (tmp_path / "mcts.py").write_bytes(f"# coding: {encoding}\n# Zoë\n".encode())
+    remark = "# Zoë" if encoding == "ascii" else "# Zoe-b"
+    (tmp_path / "mcts.py").write_text(f"# coding: {encoding}\n{remark}", encoding="utf-8")
     with pytest.raises(
         UserError, match=r"^mcts\.py cannot be read: .+; save it as UTF-8$"
     ) as raised:
