@@ -272,7 +272,7 @@ def test_a_module_is_read_in_the_encoding_that_it_declares(tmp_path, place):
 
 @pytest.mark.parametrize("encoding", ["no-such", "hex", "undefined", "utf-16", "ascii", "Punycode"])
 def test_a_module_in_no_encoding_of_texts_is_one_reason(tmp_path, encoding):
-    remark = "# Zoë" if encoding == "ascii" else "# Zoe-b"
+    remark = "# Zoë" if encoding == "ascii" else "# Zoe-a"
     (tmp_path / "mcts.py").write_text(f"# coding: {encoding}\n{remark}", encoding="utf-8")
     with pytest.raises(
         UserError, match=r"^mcts\.py cannot be read: .+; save it as UTF-8$"
