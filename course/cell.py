@@ -184,6 +184,7 @@ class Reporter:
 
         self.write = write
         self.run = "tests"  # or the number of a canary
+        self.stopped = False  # by what ends a process: then its tests have not come to their end
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell which test begins, should it not come to its end."""
@@ -202,6 +203,21 @@ class Reporter:
         """Tell why tests could not be collected."""
         if report.outcome != "passed":
             self.write(run=self.run, test="", outcome=report.outcome, message=told(report))
+
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+        """Note what stops pytest, unless pytest does it itself: where collecting has failed."""
+        self.stopped = not isinstance(excinfo.value, pytest.Session.Interrupted)
+
+    def pytest_internalerror(self) -> None:
+        """Note what pytest does not expect, as `sys.exit()` in a module that is imported."""
+        self.stopped = True
+
+    def run_tests(self, options: Sequence[str]) -> bool:
+        """Run tests; return whether they came to their end, which is then reported."""
+        pytest.main([*options], plugins=[self])
+        if not self.stopped:
+            self.write(run="tests", test="", outcome="over", message="")
+        return not self.stopped
 
 
 def told(report: Any) -> str:
@@ -338,14 +354,17 @@ def run_exercise(reporter: Reporter, exercise: Exercise, seed: int) -> None:
     move_in(exercise.module)
     checker = functions_of_pytest()
     options = [tests, "--rootdir=.", f"--drawn={seed}", *PYTEST.split()]
-    pytest.main([*options, "-x"], plugins=[reporter])
-    reporter.write(run="tests", test="", outcome="over", message="")
+    came_to_end = reporter.run_tests([*options, "-x"])
     now = functions_of_pytest()
     changed = ", ".join(name for name, function in checker.items() if now.get(name) != function)
-    if handmade_functions() != compiled_functions():
+    # Tests that came to their end have imported it; others may have been stopped before.
+    is_needed = came_to_end or "course.handmade" in sys.modules
+    if is_needed and handmade_functions() != compiled_functions():
         changed = "course/handmade.py"
     if changed:
         reporter.write(run="canary", test=changed, outcome="changed", message="")
+    if not came_to_end:
+        return
     owner, name = place(exercise)
     titles = sorted(WRONG[exercise.number])
     for title in random.Random(seed).sample(titles, CANARIES):

@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import argparse
 import ast
+import codecs
 import csv
 import os
 import random
+import re
 import sys
 import tempfile
+import tokenize
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +46,9 @@ from engine import UserError, command_line
 PROGRAM = "python -m course.grade"
 MODULE_SIZE = 500_000  # characters that a student's module may have
 SHOWN = 900  # characters of a reason
+DECLARED = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+", re.ASCII | re.MULTILINE)
+FORMULA = ("=", "+", "-", "@")  # how a formula may begin in a spreadsheet
+NOT_LEGIBLE = ("Cc", "Cs", "Zl", "Zp")  # signs that steer, halves of a sign, ends of a line
 
 
 @dataclass
@@ -61,13 +68,28 @@ def students_of(folder: Path) -> list[Path]:
         raise UserError(
             f"{folder}: there is no such folder; it must hold a folder for each student"
         )
-    students = []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith((".", "__")):
-            students.append(path)
+    students = folders_in(folder)
     if not students:
         raise UserError(f"{folder}: it holds no folder; it must hold one for each student")
     return students
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, by name, without those that tools leave there."""
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def tell_passed_over(folder: Path) -> None:
+    """Say on standard error what lies among the students' folders and gets no row."""
+    names = [legible(path.name) for path in entries(folder) if not path.is_dir()]
+    if names:
+        what = f"{folder}: passed over, being no folders: {', '.join(names)}"
+        print(f"grade: {what}; an archive must be unpacked", file=sys.stderr)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name, without `.git`, `__pycache__`, `__MACOSX` and such."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "__"))]
 
 
 def handed_in(student: Path, path: Path) -> str:
@@ -76,7 +98,7 @@ def handed_in(student: Path, path: Path) -> str:
     Raises `UserError` if there is none that can be read.
     """
     places = [student]
-    inner = [inside for inside in sorted(student.iterdir()) if inside.is_dir()]
+    inner = folders_in(student)
     if len(inner) == 1:
         places.append(inner[0])
     for place in places:
@@ -86,10 +108,27 @@ def handed_in(student: Path, path: Path) -> str:
         if file.stat().st_size > MODULE_SIZE:
             raise UserError(f"{path} is longer than {MODULE_SIZE:,} characters")
         try:
-            return file.read_text(encoding="utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
+            return text_of(file)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+        except (UnicodeError, LookupError, SyntaxError) as error:
+            why = str(error).replace(f" for {str(file)!r}", "")
+            raise UserError(f"{path} cannot be read: {why}; save it as UTF-8") from None
     raise UserError(f"{path} was not handed in")
+
+
+def text_of(file: Path) -> str:
+    """Return a module's text as Python reads it; where it declares an encoding stands UTF-8.
+
+    Raises `UnicodeError`, `LookupError`, `SyntaxError` or `OSError` for what cannot be read.
+    """
+    with tokenize.open(file) as opened:
+        if codecs.lookup(opened.encoding).name == "punycode":  # takes half a minute for a long text
+            raise LookupError("punycode is for names of hosts")
+        text = opened.read()
+        if opened.encoding.startswith("utf-8"):
+            return text
+    return DECLARED.sub(r"\1utf-8", text, count=1)  # as which it is written into its cell
 
 
 def module_to_test(student: Path, exercise: Exercise) -> str:
@@ -121,11 +160,15 @@ def module_to_test(student: Path, exercise: Exercise) -> str:
 
 def parsed(text: str, path: Path) -> ast.Module:
     """Return a text's syntax tree; raises `UserError` for what is no Python."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{path}, line {line}: it holds a NUL byte, which no Python may")
     try:
         return ast.parse(text)
     except SyntaxError as error:
-        line = (error.text or "").strip()[:80]
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}: `{line}`") from None
+        at = f", line {error.lineno}" if error.lineno else ""
+        line = f": `{error.text.strip()[:80]}`" if error.text else ""
+        raise UserError(f"{path}{at}: {error.msg}{line}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path} is no Python that can be read: {error}") from None
 
@@ -140,11 +183,11 @@ def write_grades(
     lines = [["name", "total", *columns]]
     for name, verdicts in rows.items():
         points = [verdict.points for verdict in verdicts]
-        lines.append([name, str(sum(points)), *map(str, points)])
+        lines.append([cell_of(name), str(sum(points)), *map(str, points)])
     reasons = [f"Values were drawn with `--seed {seed}`, which gives the same grades again."]
     for name, verdicts in rows.items():
         total = sum(verdict.points for verdict in verdicts)
-        reasons.append(f"\n## {name}: {total} of {len(verdicts)}\n")
+        reasons.append(f"\n## {legible(name)}: {total} of {len(verdicts)}\n")
         for column, verdict in zip(columns, verdicts, strict=True):
             if not verdict.points:
                 text = shortened(verdict.reason).replace("\n", "\n    ")
@@ -161,6 +204,21 @@ def shortened(text: str) -> str:
     """Return a reason that fits a page."""
     text = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text.strip())
     return text if len(text) <= SHOWN else f"{text[:SHOWN]} ..."
+
+
+def cell_of(name: str) -> str:
+    """Return a folder's name as a cell that no spreadsheet takes for a formula."""
+    text = legible(name)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def legible(name: str) -> str:
+    """Return a folder's name on one line: what breaks it, or is no character, stands escaped."""
+    signs = []
+    for sign in name:
+        breaks = unicodedata.category(sign) in NOT_LEGIBLE
+        signs.append(sign.encode("unicode_escape").decode() if breaks else sign)
+    return "".join(signs)
 
 
 # --- the command line
@@ -202,6 +260,7 @@ def run(given: argparse.Namespace) -> None:
     from course import cell, hunt  # they import torch, which takes a while
 
     students = students_of(given.submissions)
+    tell_passed_over(given.submissions)
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     with tempfile.TemporaryDirectory() as name:
         if given.bugs:

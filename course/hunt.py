@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from course import cell
 from course.bugs import BUGS, Bug
 from course.cell import Reporter, Run, Task
@@ -70,8 +68,7 @@ def hunting(key: tuple[str, int, str], module: str, text: str, test: str) -> Tas
 
     def run(reporter: Reporter) -> None:
         cell.move_in(module)
-        pytest.main([name, "--rootdir=.", *cell.PYTEST.split()], plugins=[reporter])
-        reporter.write(run="tests", test="", outcome="over", message="")
+        reporter.run_tests([name, "--rootdir=.", *cell.PYTEST.split()])
 
     return Task(key, furnish, run)
 
