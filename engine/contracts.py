@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import math
 import numbers
 import traceback
@@ -39,6 +40,8 @@ def begun(world: Any, task: str) -> tuple[str, str]:
     for text in pair:
         check_text(world, "begin", text)
     check_state(world, "begin")
+    if world.done:
+        raise broken(world, "begin has set done, but no episode is over before its first action")
     return pair
 
 
@@ -179,8 +182,22 @@ def own_world(name: str, world_class: Any, base: type) -> type:
         raise UserError(f"--env {name}: its step_limit is {limit}; {must}")
     if not derived:
         world_class = type(world_class.__name__, (world_class, base), {})
+    check_settable(name, world_class, base)
     keep(world_class, base)
     return world_class
+
+
+def check_settable(name: str, world_class: type, base: type) -> None:
+    """Raise `UserError` for a property in the place of what is set in each episode."""
+    fields = ["told"]
+    if world_class.reset is base.reset or world_class.step is base.step:
+        fields += ["score", "done", "won", "effect"]
+    for field in fields:
+        own = inspect.getattr_static(world_class, field)
+        if isinstance(own, property) and own.fset is None:
+            problem = f"its {field} is a property that cannot be set"
+            remedy = f"leave it a plain attribute, and set self.{field} in the methods"
+            raise UserError(f"--env {name}: {problem}; {remedy}")
 
 
 def keep(world_class: type, base: type) -> None:
@@ -190,8 +207,11 @@ def keep(world_class: type, base: type) -> None:
     """
     if "kept_here" in vars(world_class):
         return
+    inherits_step = world_class.step is base.step
     for method, check in KEPT.items():
         own = getattr(world_class, method)
+        if method == "reset" and inherits_step:
+            check = kept_start
         if own is not getattr(base, method) or method == "__init__":
             setattr(world_class, method, kept(method, own, check))
     world_class.kept_here = True
@@ -204,6 +224,8 @@ def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Cal
     @functools.wraps(own)
     def asked(self: Any, *args: Any, **named: Any) -> Any:
         action = args[0] if method == "step" and args else None
+        if method == "reset":
+            self.task_now = named["options"]["task"]
         with naming(self, called, action):
             result = own(self, *args, **named)
         return check(self, called, result, *args)
@@ -243,7 +265,7 @@ def kept_tasks(world: Any, method: str, names: Any, split: str = "") -> Any:
 
 
 def kept_way(world: Any, method: str, way: Any) -> Any:
-    """Look at a list of actions."""
+    """Look at a list of actions; an expert's is empty where it has arrived, and nowhere else."""
     if way is None and method == "expert":
         return way
     if not isinstance(way, Sequence) or isinstance(way, str | bytes):
@@ -252,6 +274,10 @@ def kept_way(world: Any, method: str, way: Any) -> Any:
         raise broken(world, f"{method} returns {len(way):,} actions; {MOST_STEPS:,} are too many")
     for action in way:
         check_text(world, method, action)
+    under_way = hasattr(world, "_steps") and not (world.done or world.won or world.score >= 1)
+    if method == "expert" and under_way and not way:
+        problem = "expert returns no actions, though the score is not 1 and the episode not over"
+        raise broken(world, f"{problem}; where no way is left it returns None")
     return way
 
 
@@ -267,6 +293,15 @@ def kept_reset(world: Any, method: str, pair: Any) -> Any:
     check_text(world, method, pair[0])
     check_info(world, method, pair[1], ("instruction",))
     check_text(world, f"{method} in its info", pair[1]["instruction"])
+    return pair
+
+
+def kept_start(world: Any, method: str, pair: Any) -> Any:
+    """Look at the beginning of an episode whose steps `World.step` counts."""
+    kept_reset(world, method, pair)
+    if world.done or getattr(world, "_steps", None) != 0:
+        problem = f"{method} leaves the episode over, so that no step can be taken"
+        raise broken(world, f"{problem}; call World.reset in it, or write step as well")
     return pair
 
 

@@ -7,15 +7,20 @@ truth but the measurements (and two ablations: see `train.py`).
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
+from typing import Any
 
 from agent_r import BAD, GOOD, JUDGE_ANSWER, REVISE, Episode, Message, Trajectory, parse_action
 from critique import REVISION_THOUGHTS, revision_turn
 from engine import UserError
+from engine.anew import BEGINNINGS
+from engine.contracts import broken
 from engine.pieces import in_pieces
-from envs import World
+from envs import EpisodeLostError, World
 
 AT_A_TIME = 16  # lessons in a piece of work
 
@@ -62,18 +67,67 @@ def lessons(
     return demonstrations, in_pieces(judge, judged, AT_A_TIME, label=label, rng=rng, **as_line)
 
 
+def begun_again(lesson: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a lesson be made anew if the world loses its episode; in the end it raises that."""
+
+    @functools.wraps(lesson)
+    def made(*args: Any, **named: Any) -> Any:
+        for _ in range(BEGINNINGS - 1):
+            with contextlib.suppress(EpisodeLostError):
+                return lesson(*args, **named)
+        return lesson(*args, **named)
+
+    return made
+
+
+@begun_again
 def demonstration(world: World, task: str) -> Trajectory:
-    """Return the expert's way through `task`, with its thoughts, or the world's gold path."""
+    """Return the expert's way through `task`, with its thoughts, or the world's gold path.
+
+    Raises `UserError` if there is none, or if it does not end in success.  A gold path alone may be
+    longer than an episode, as ScienceWorld's are at times: it is shown as far as an episode goes.
+    """
     episode = Episode(world, task)
-    way = world.expert() if world.has_expert else world.gold()
+    way = way_from_start(world)
     for action in way:
         if not episode.done:
             thought = world.thought()
             said = f"Thought: {thought}\n" if thought else ""
-            episode.act(f"{said}Action: {action}")
+            take_turn(episode, f"{said}Action: {action}")
+    too_long = len(way) > episode.limit
+    if not episode.trajectory.won and (world.has_expert or not too_long):
+        shown = "expert" if world.has_expert else "gold"
+        if too_long:
+            problem = f"takes {len(way)} actions, and step_limit is {world.step_limit}"
+        else:
+            problem = f"ends at score {episode.trajectory.score:g}, by {', '.join(way)}"
+        raise broken(world, f"the way that {shown} returns {problem}; it must end in success")
     return episode.trajectory
 
 
+def way_from_start(world: World) -> Sequence[str]:
+    """Return the expert's way in an episode that has just begun, or else the gold path.
+
+    Raises `UserError` where there is none.
+    """
+    way = world.expert() if world.has_expert else world.gold()
+    if not way:
+        shown = "expert" if world.has_expert else "gold"
+        problem = f"{shown} knows no way from the start (it returns {way!r})"
+        raise broken(world, f"{problem}; it must show one in each task that is taught")
+    return way
+
+
+def take_turn(episode: Episode, reply: str) -> None:
+    """Take a turn of a lesson.  Raises `EpisodeLostError` if the world loses the episode."""
+    episode.act(reply)
+    if episode.lost:
+        raise EpisodeLostError(
+            str(broken(episode.world, "it loses the episode", parse_action(reply)))
+        )
+
+
+@begun_again
 def judged_episode(
     world: World, task: str, pool: Sequence[str], rng: random.Random
 ) -> list[Message]:
@@ -87,18 +141,19 @@ def judged_episode(
     if such an episode ends below 1, a mistake may have spoilt the path, and nothing is judged
     behind the first.  Behind every other mistake a revision turn stands in the log, as it does in
     an agent's that has learned to revise.  `draw_questions` says what the judge is asked about.
+    Raises `UserError` where no way is known.
     """
     episode = Episode(world, task)
     verdicts: dict[int, str] = {}  # of the steps that were judged
     strays = rng.uniform(0.1, 0.7) if world.has_expert else 0.15
-    way = world.expert() if world.has_expert else world.gold()
-    first_stray = rng.randrange(len(way)) if way and rng.random() < 0.5 else -1  # -1: any
+    way: Sequence[str] | None = way_from_start(world)
+    first_stray = rng.randrange(len(way)) if rng.random() < 0.5 else -1  # -1: any
     while way and not episode.done:
         action = way[0]
         step = len(episode.trajectory.steps)
         if step == first_stray or (step > first_stray and rng.random() < strays):
             action = stray_action(episode, pool, rng)
-        episode.act(f"Action: {action}")
+        take_turn(episode, f"Action: {action}")
         if world.has_expert:
             left = world.expert()
         elif action == way[0]:
@@ -152,7 +207,7 @@ def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> s
     """Draw an action that may be a mistake.
 
     Mostly one that might seem sensible where the episode stands, else one from anywhere (`pool`) or
-    one that was taken before.
+    one that was taken before; an empty one where none is known.
     """
     kind = rng.random()
     if kind < 0.7:
@@ -161,4 +216,4 @@ def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> s
         options = pool
     else:
         options = [action for action in episode.trajectory.actions if action != REVISE]
-    return rng.choice(options or pool)
+    return rng.choice(options or pool or [""])

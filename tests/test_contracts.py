@@ -1,0 +1,236 @@
+"""What anybody's own world owes: each breach is told in one sentence, before anything is taught."""
+
+import random
+import re
+
+import pytest
+from test_command_line import QUICK
+
+import train
+from engine import UserError
+from envs import EpisodeLostError, World, make_world
+from extras import show
+from extras.judge import noisy_episodes
+from general.lessons import demonstration, judged_episode
+
+
+class Coin(World):
+    """The README's world: guess the hidden side of a coin."""
+
+    name, step_limit, words = (
+        "coin",
+        4,
+        "guess the side. you can: say SIDE. heads tails no yes lies",
+    )
+
+    def tasks(self, split):
+        return [f"{side}-{split}-{number}" for number in range(3) for side in ("heads", "tails")]
+
+    def begin(self, task):
+        self.side = task.split("-")[0]
+        return "guess the side. you can: say SIDE.", "the side lies."
+
+    def act(self, action):
+        self.done = action == f"say {self.side}"
+        self.score = float(self.done)
+        return "yes." if self.done else "no."
+
+    def expert(self):
+        return [] if self.done else [f"say {self.side}"]
+
+    def choices(self):
+        return ["say heads", "say tails"]
+
+
+def own(world_class):
+    """A copy of a class of this module, loaded as `--env` loads it."""
+    return make_world(f"{__name__}:{world_class.__name__}")()
+
+
+def told(call, *arguments):
+    """The sentence in which a call is refused."""
+    with pytest.raises(UserError) as refusal:
+        call(*arguments)
+    sentence = str(refusal.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 400
+    return sentence
+
+
+def refused_run(world_class, folder, capsys, *flags):
+    """The sentence in which a run in a world ends."""
+    capsys.readouterr()
+    names = ("--tiny", "--env", f"{__name__}:{world_class.__name__}", "--out", str(folder / "out"))
+    assert train.main([*QUICK, *names, *flags]) == 2
+    sentence = capsys.readouterr().err.strip().split("\n")[-1]
+    assert sentence.startswith("train.py: ")
+    return sentence
+
+
+def shown(capsys, *words):
+    """What a command of extras/show.py prints, and its sentence if it is refused."""
+    capsys.readouterr()
+    show.main([str(word) for word in words])
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    return printed.out, printed.err
+
+
+# --- ways
+
+
+class NoneExpert(Coin):
+    def expert(self):
+        return None
+
+
+class SometimesNone(Coin):
+    def expert(self):
+        return None if self.side == "tails" else super().expert()
+
+
+class EmptyExpert(Coin):
+    def expert(self):
+        return []
+
+
+class EmptyGold(Coin):
+    expert = World.expert
+
+    def gold(self):
+        return []
+
+
+def test_a_sound_world_is_taught():
+    world = own(Coin)
+    assert demonstration(world, "tails-train-0").actions == ["say tails"]
+    assert judged_episode(world, "tails-train-0", ["say heads"], random.Random(0))
+
+
+@pytest.mark.parametrize("world_class", [NoneExpert, SometimesNone, EmptyGold])
+def test_a_world_that_shows_no_way_from_the_start_is_told_so(world_class):
+    world = own(world_class)
+    for lesson in (demonstration, judged_episode):
+        rest = () if lesson is demonstration else (["say heads"], random.Random(0))
+        sentence = told(lesson, world, "tails-train-0", *rest)
+        assert sentence.startswith("the world coin, task 'tails-train-0': ")
+        assert re.search(r"(expert|gold) knows no way from the start", sentence)
+
+
+def test_an_expert_that_shows_nothing_where_it_has_not_arrived_is_told_so():
+    world = own(EmptyExpert)
+    world.reset(options={"task": "tails-train-0"})
+    assert "expert returns no actions, though the score is not 1" in told(world.expert)
+
+
+def test_a_run_and_a_revision_without_a_way_end_in_a_sentence(tmp_path, capsys):
+    assert "expert knows no way" in refused_run(NoneExpert, tmp_path, capsys)
+    _, error = shown(capsys, "revision", f"{__name__}:NoneExpert")
+    assert "task 'heads-test-0': expert knows no way" in error
+
+
+# --- beginnings
+
+
+class DoneAtBegin(Coin):
+    def begin(self, task):
+        self.done = True
+        return super().begin(task)
+
+
+class OwnStart(Coin):
+    def reset(self, *, seed=None, options):
+        return "the side lies.", {"instruction": "guess.", "score": 0.0}
+
+
+class StaleSteps(Coin):
+    def reset(self, *, seed=None, options):
+        self.done, self.side = False, "heads"
+        return "the side lies.", {"instruction": "guess.", "score": 0.0}
+
+
+class CallsOurs(Coin):
+    def reset(self, *, seed=None, options):
+        return World.reset(self, seed=seed, options=options)
+
+
+def test_an_episode_that_is_over_before_its_first_action_is_refused():
+    reset = own(DoneAtBegin).reset
+    with pytest.raises(UserError, match=r"task 'heads-test-0': begin has set done, but no episode"):
+        reset(options={"task": "heads-test-0"})
+
+
+@pytest.mark.parametrize("world_class", [OwnStart, StaleSteps])
+def test_a_reset_that_leaves_the_episode_over_is_refused(world_class):
+    world = own(world_class)
+    with pytest.raises(UserError, match=r"task 'a': reset leaves the episode over.* World.reset"):
+        world.reset(options={"task": "a"})
+
+
+def test_a_reset_that_calls_ours_is_a_good_one():
+    world = own(CallsOurs)
+    for _ in range(2):
+        world.reset(options={"task": "heads-test-0"})
+        assert world.step("say heads")[1:3] == (1.0, True)
+
+
+class ScoreProperty(Coin):
+    @property
+    def score(self):
+        return 0.5
+
+
+class DoneProperty(Coin):
+    @property
+    def done(self):
+        return False
+
+
+@pytest.mark.parametrize("field", ["score", "done"])
+def test_a_property_in_the_place_of_what_is_set_is_refused(field):
+    name = f"{__name__}:{field.capitalize()}Property"
+    sentence = told(make_world, name)
+    assert sentence.startswith(f"--env {name}: its {field} is a property that cannot be set")
+
+
+# --- lost episodes, and nothing to choose from
+
+
+class Lost(Coin):
+    """A world that loses its first `LOSSES` episodes."""
+
+    LOSSES = 99
+
+    def begin(self, task):
+        self.begun = getattr(self, "begun", 0) + 1
+        return super().begin(task)
+
+    def act(self, action):
+        if self.begun <= self.LOSSES:
+            raise EpisodeLostError("gone")
+        return super().act(action)
+
+
+class LostTwice(Lost):
+    LOSSES = 2
+
+
+def test_a_lesson_whose_episode_is_lost_is_begun_anew_and_then_refused():
+    for lesson, rest in ((demonstration, ()), (judged_episode, (["say tails"], random.Random(1)))):
+        assert lesson(own(LostTwice), "heads-train-0", *rest)
+        sentence = told(lesson, own(Lost), "heads-train-0", *rest)
+        assert re.search(r"task 'heads-train-0', action 'say \w+': it loses the episode", sentence)
+    assert "it loses the episode" in told(noisy_episodes, lambda: own(Lost), 2)
+
+
+class NoChoice(Coin):
+    def choices(self):
+        return []
+
+
+def test_where_there_is_nothing_to_choose_from_nothing_is_done(capsys):
+    assert noisy_episodes(lambda: own(NoChoice), 6)
+    tree, error = shown(capsys, "search", f"{__name__}:NoChoice")
+    assert "(no action) -> no action." in tree
+    assert not error
+    assert not shown(capsys, "revision", f"{__name__}:NoChoice")[1].startswith("Traceback")
