@@ -24,9 +24,11 @@ from typing import Any
 import numpy
 
 from engine import UserError
+from engine.replies import actions_of, parse_action
 
 LONGEST = 1_000_000  # characters of an observation, and names of tasks that are looked at
 MOST_STEPS = 10_000  # of an episode; more fit no context
+REVISE = "revise"  # `agent_r.REVISE`, which this module cannot import
 
 # --- what an episode asks for
 
@@ -274,6 +276,8 @@ def kept_way(world: Any, method: str, way: Any) -> Any:
         raise broken(world, f"{method} returns {len(way):,} actions; {MOST_STEPS:,} are too many")
     for action in way:
         check_text(world, method, action)
+        if method != "choices":
+            check_sayable(world, method, action)
     under_way = hasattr(world, "_steps") and not (world.done or world.won or world.score >= 1)
     if method == "expert" and under_way and not way:
         problem = "expert returns no actions, though the score is not 1 and the episode not over"
@@ -281,9 +285,25 @@ def kept_way(world: Any, method: str, way: Any) -> Any:
     return way
 
 
+def check_sayable(world: Any, method: str, action: str) -> None:
+    """Raise `UserError` for an action that the agent's loop would change or keep to itself."""
+    heard = parse_action(f"Action: {action}")
+    if action == heard and action not in ("", REVISE):
+        return
+    if action == REVISE:
+        problem = "which is the loop's own word for a revision, and reaches no world"
+    elif heard:
+        problem = f"which reaches the world as {heard!r}"
+    else:
+        problem = "which is read as no action"
+    raise broken(world, f"{method} returns the action {action!r}, {problem}; give it another name")
+
+
 def kept_thought(world: Any, method: str, thought: Any) -> Any:
-    """Look at what an expert thinks."""
+    """Look at what an expert thinks, behind which its action must still be found."""
     check_text(world, method, thought)
+    if actions_of(f"Thought: {thought}\nAction: {REVISE}") != [REVISE]:
+        raise broken(world, f"{method} returns {thought!r}, in which a line begins with Action:")
     return thought
 
 

@@ -48,17 +48,29 @@ def lessons(
 ) -> tuple[list[list[Message]], list[list[Message]]]:
     """Return demonstrations of some tasks of a world and judged episodes of others, as dialogues.
 
-    What the expert did in the ones is among the mistakes that are made in the others.
+    What the expert did in the ones is among the mistakes that are made in the others.  Prints how
+    many demonstrations stop at the step limit, before the end of their way.
     """
 
-    def show(tasks: Sequence[str]) -> list[list[Message]]:
-        return [demonstration(world, task).messages() for task in tasks]
+    def show(tasks: Sequence[str]) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = []
+        for task in tasks:
+            shown = demonstration(world, task)
+            records.append({"messages": shown.messages()})
+            if not shown.won:
+                records[-1]["cut"] = True
+        return records
 
     def judge(tasks: Sequence[str]) -> list[list[Message]]:
         return [judged_episode(world, task, actions, rng) for task in tasks]
 
     as_line = {"write": lambda messages: {"messages": messages}, "read": itemgetter("messages")}
-    demonstrations = in_pieces(show, shown, AT_A_TIME, **as_line)
+    records = in_pieces(show, shown, AT_A_TIME)
+    demonstrations = [record["messages"] for record in records]
+    cut = sum("cut" in record for record in records)
+    if cut:
+        where = f"stop at its step_limit of {world.step_limit}, before the end of the gold path"
+        print(f"{cut} of {len(records)} demonstrations of {world.name} {where}.")
     pool: set[str] = set()
     for messages in demonstrations:
         pool.update(parse_action(said["content"]) for said in messages[1::2])

@@ -11,7 +11,7 @@ from engine import UserError
 from envs import EpisodeLostError, World, make_world
 from extras import show
 from extras.judge import noisy_episodes
-from general.lessons import demonstration, judged_episode
+from general.lessons import demonstration, judged_episode, lessons
 
 
 class Coin(World):
@@ -234,3 +234,113 @@ def test_where_there_is_nothing_to_choose_from_nothing_is_done(capsys):
     assert "(no action) -> no action." in tree
     assert not error
     assert not shown(capsys, "revision", f"{__name__}:NoChoice")[1].startswith("Traceback")
+
+
+# --- ways that do not arrive
+
+
+class WrongExpert(Coin):
+    def expert(self):
+        return [] if self.done else ["say edge"]
+
+
+class LongExpert(Coin):
+    def expert(self):
+        return [] if self.done else ["say edge"] * 9 + [f"say {self.side}"]
+
+
+class WrongGold(WrongExpert):
+    expert = World.expert
+
+    def gold(self):
+        return ["say edge", "say edge"]
+
+
+class LongGold(LongExpert):
+    expert = World.expert
+
+    def gold(self):
+        long = self.side == "tails"
+        return ["say edge"] * 9 * long + [f"say {self.side}"]
+
+
+@pytest.mark.parametrize(
+    ("world_class", "part"),
+    [
+        (WrongExpert, "the way that expert returns ends at score 0, by say edge; it must end in"),
+        (WrongGold, "the way that gold returns ends at score 0, by say edge, say edge; it must"),
+        (LongExpert, "the way that expert returns takes 10 actions, and step_limit is 4; it must"),
+    ],
+)
+def test_a_way_that_does_not_end_in_success_is_not_taught(world_class, part):
+    sentence = told(demonstration, own(world_class), "tails-train-0")
+    assert sentence.startswith("the world coin, task 'tails-train-0': ")
+    assert part in sentence
+
+
+def test_a_gold_path_that_is_longer_than_an_episode_is_shown_as_far_as_that_goes(capsys):
+    world = own(LongGold)
+    tasks = world.tasks("train")
+    demonstrations, _ = lessons(world, tasks, tasks[:1], random.Random(0))
+    assert [len(messages) for messages in demonstrations] == [2, 8] * 3
+    assert capsys.readouterr().out == (
+        "3 of 6 demonstrations of coin stop at its step_limit of 4,"
+        " before the end of the gold path.\n"
+    )
+    assert lessons(own(Coin), tasks, tasks[:1], random.Random(0))
+    assert capsys.readouterr().out == ""
+
+
+# --- actions that no agent can say
+
+
+class Says(Coin):
+    """An expert that says `SAID`, and a world that waits for it."""
+
+    SAID = "say heads"
+
+    def act(self, action):
+        self.done = action == self.SAID
+        self.score = float(self.done)
+        return "yes." if self.done else "no."
+
+    def expert(self):
+        return [] if self.done else [self.SAID]
+
+
+@pytest.mark.parametrize(
+    ("action", "part"),
+    [
+        ("", "'', which is read as no action"),
+        ("revise", "'revise', which is the loop's own word for a revision"),
+        ("say heads.", "'say heads.', which reaches the world as 'say heads'"),
+        ("say  heads", "'say  heads', which reaches the world as 'say heads'"),
+        ("say\nheads", r"'say\nheads', which reaches the world as 'say'"),
+        ('"say heads"', "which reaches the world as 'say heads'"),
+        ("Action: say heads", "'Action: say heads', which is read as no action"),
+    ],
+)
+def test_an_action_that_the_agents_loop_would_swallow_or_change_is_refused(
+    action, part, monkeypatch
+):
+    monkeypatch.setattr(Says, "SAID", action)
+    sentence = told(demonstration, own(Says), "heads-train-0")
+    assert sentence.startswith("the world coin, task 'heads-train-0': expert returns the action ")
+    assert part in sentence
+
+
+@pytest.mark.parametrize("action", ["say heads", "Say HEADS!", 'say "a" and "b"', "waiting: 5"])
+def test_any_other_action_is_taken_as_it_is(action, monkeypatch):
+    monkeypatch.setattr(Says, "SAID", action)
+    assert demonstration(own(Says), "heads-train-0").actions == [action]
+
+
+class Thinks(Coin):
+    """An expert whose thought holds an action of its own."""
+
+    def thought(self):
+        return "it is heads.\nAction: say heads"
+
+
+def test_a_thought_that_holds_an_action_is_refused():
+    assert "in which a line begins with Action:" in told(demonstration, own(Thinks), "heads-test-0")
