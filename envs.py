@@ -38,8 +38,8 @@ class World:
 
     A new world sets `name` and `step_limit` and writes three methods: `tasks`, `begin` and `act`.
     The methods behind them have a default that says "none"; a world that is to warm up a tiny model
-    overrides `expert` (or, if it knows a way from the start alone, `gold`) and `choices`.  No action
-    is empty, `revise`, of several lines, or has quotes, marks or a dot around it.
+    overrides `expert` (or, if it knows a way from the start alone, `gold`) and `choices`.  No
+    action is empty or `revise`, has several lines, or quotes, marks or a dot around it.
     """
 
     name = "world"

@@ -23,6 +23,7 @@ from engine.pieces import in_pieces
 from envs import EpisodeLostError, World
 
 AT_A_TIME = 16  # lessons in a piece of work
+NAMED = 5  # words that a tokenizer does not know
 
 
 def can_teach(world: World, name: str, taught: bool, thoughts: str) -> bool:
@@ -77,6 +78,31 @@ def lessons(
     actions = sorted(pool)
     label = f"judged episodes of {world.name}"
     return demonstrations, in_pieces(judge, judged, AT_A_TIME, label=label, rng=rng, **as_line)
+
+
+def check_words(tokenizer: Any, world: World, demonstrations: Sequence[Sequence[Message]]) -> None:
+    """Raise `UserError` if a tiny model lacks words to read the tasks shown, or to act in them.
+
+    What a world answers on the way is not looked at: ScienceWorld says now and then what nobody
+    need know.  Nor is a model that hears a manual: it was brought, and reads whatever there is.
+    """
+    if world.told or tokenizer.unk_token_id is None:
+        return
+    texts: dict[str, None] = {}  # in their order
+    for messages in demonstrations:
+        texts[messages[0]["content"]] = None
+        texts.update((said["content"], None) for said in messages[1::2])
+    unknown: dict[str, None] = {}
+    for text in texts:
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        for token, (start, end) in zip(read["input_ids"], read["offset_mapping"], strict=True):
+            if token == tokenizer.unk_token_id:
+                unknown[text[start:end]] = None
+    if unknown:
+        some = ", ".join(map(repr, list(unknown)[:NAMED]))
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        problem = f"its demonstrations hold words that the tiny model does not know, {some}{more}"
+        raise UserError(f"the world {world.name}: {problem}; name them in its `words`")
 
 
 def begun_again(lesson: Callable[..., Any]) -> Callable[..., Any]:

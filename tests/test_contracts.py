@@ -344,3 +344,34 @@ class Thinks(Coin):
 
 def test_a_thought_that_holds_an_action_is_refused():
     assert "in which a line begins with Action:" in told(demonstration, own(Thinks), "heads-test-0")
+
+
+# --- words
+
+
+class NoWords(Coin):
+    words = "guess the side. you can: lies"
+
+
+class EmptyWords(Coin):
+    words = ""
+
+
+class UnknownAnswers(Coin):
+    words = "guess the side. you can: say SIDE. heads tails lies"
+
+
+def test_words_that_a_tiny_model_lacks_are_named_before_it_is_trained(tmp_path, capsys):
+    sentence = refused_run(NoWords, tmp_path, capsys)
+    assert sentence.endswith(
+        "the world coin: its demonstrations hold words that the tiny model does not know,"
+        " 'say', 'SIDE', 'heads', 'tails'; name them in its `words`"
+    )
+    assert not list(tmp_path.rglob("model"))
+    sentence = refused_run(EmptyWords, tmp_path / "empty", capsys)
+    assert "'guess', 'side', 'you', 'can', 'say' and 4 more; name them" in sentence
+
+
+def test_words_that_a_world_alone_says_need_not_be_known(tmp_path):
+    names = ("--tiny", "--env", f"{__name__}:UnknownAnswers", "--iterations", "0")
+    assert train.main([*QUICK, *names, "--out", str(tmp_path / "out")]) == 0
