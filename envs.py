@@ -369,4 +369,4 @@ def make_world(name: str, recipes: str = "") -> Callable[[], World]:
         raise UserError(
             f"--env {name}: there is no such world; there are {known}, and module:Class"
         )
-    return own_world(name, getattr(imported(name, module_name), option, None), World)
+    return own_world(name, imported(name, module_name), option, World)

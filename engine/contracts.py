@@ -28,6 +28,7 @@ from engine.replies import actions_of, parse_action
 
 LONGEST = 1_000_000  # characters of an observation, and names of tasks that are looked at
 MOST_STEPS = 10_000  # of an episode; more fit no context
+SHOWN = 5  # worlds of a module
 REVISE = "revise"  # `agent_r.REVISE`, which this module cannot import
 
 # --- what an episode asks for
@@ -158,6 +159,11 @@ def kind_of(value: Any) -> str:
 
 def imported(name: str, module_name: str) -> Any:
     """Return the module of the world that `--env` calls `name`.  Raises `UserError`."""
+    path = Path(module_name)
+    if module_name.startswith(".") or len(path.parts) != 1 or path.suffix == ".py":
+        remedy = "name a module, as in coin:Coin, and its folder in PYTHONPATH"
+        reason = f"{module_name!r} cannot be imported, as it is no module's name; {remedy}"
+        raise UserError(f"--env {name}: {reason}")
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything
@@ -167,8 +173,12 @@ def imported(name: str, module_name: str) -> Any:
         raise UserError(f"--env {name}: {reason}") from error
 
 
-def own_world(name: str, world_class: Any, base: type) -> type:
+def own_world(name: str, module: Any, class_name: str, base: type) -> type:
     """Check a class that is not ours; one that inherits nothing gets the defaults of `base`."""
+    world_class = getattr(module, class_name, None)
+    if world_class is None:
+        here = f"the module {module.__name__} has no class {class_name!r}"
+        raise UserError(f"--env {name}: no world, as {here}; {worlds_of(module, base)}")
     derived = isinstance(world_class, type) and issubclass(world_class, base)
     needed = ("tasks", "begin", "act") if derived else ("tasks", "reset", "step", "step_limit")
     for method in needed:
@@ -187,6 +197,18 @@ def own_world(name: str, world_class: Any, base: type) -> type:
     check_settable(name, world_class, base)
     keep(world_class, base)
     return world_class
+
+
+def worlds_of(module: Any, base: type) -> str:
+    """Return in words which worlds a module has of its own, some of them."""
+    worlds = []
+    for value in vars(module).values():
+        here = isinstance(value, type) and value.__module__ == module.__name__
+        if here and issubclass(value, base):
+            worlds.append(value.__name__)
+    if not worlds:
+        return "it has none that is derived from envs.World"
+    return f"it has {', '.join(worlds[:SHOWN])}"
 
 
 def check_settable(name: str, world_class: type, base: type) -> None:
@@ -211,10 +233,10 @@ def keep(world_class: type, base: type) -> None:
         return
     inherits_step = world_class.step is base.step
     for method, check in KEPT.items():
-        own = getattr(world_class, method)
         if method == "reset" and inherits_step:
             check = kept_start
-        if own is not getattr(base, method) or method == "__init__":
+        own = inspect.getattr_static(world_class, method)  # a static method is no plain function
+        if own is not inspect.getattr_static(base, method) or method == "__init__":
             setattr(world_class, method, kept(method, own, check))
     world_class.kept_here = True
 
@@ -229,7 +251,8 @@ def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Cal
         if method == "reset":
             self.task_now = named["options"]["task"]
         with naming(self, called, action):
-            result = own(self, *args, **named)
+            bound = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
+            result = bound(*args, **named)
         return check(self, called, result, *args)
 
     return asked

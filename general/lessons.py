@@ -102,7 +102,8 @@ def check_words(tokenizer: Any, world: World, demonstrations: Sequence[Sequence[
         some = ", ".join(map(repr, list(unknown)[:NAMED]))
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         problem = f"its demonstrations hold words that the tiny model does not know, {some}{more}"
-        raise UserError(f"the world {world.name}: {problem}; name them in its `words`")
+        remedy = "name them in its `words`, of which a tiny model's are made"
+        raise UserError(f"the world {world.name}: {problem}; {remedy}")
 
 
 def begun_again(lesson: Callable[..., Any]) -> Callable[..., Any]:

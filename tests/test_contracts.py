@@ -1,5 +1,6 @@
 """What anybody's own world owes: each breach is told in one sentence, before anything is taught."""
 
+import functools
 import random
 import re
 
@@ -365,7 +366,8 @@ def test_words_that_a_tiny_model_lacks_are_named_before_it_is_trained(tmp_path, 
     sentence = refused_run(NoWords, tmp_path, capsys)
     assert sentence.endswith(
         "the world coin: its demonstrations hold words that the tiny model does not know,"
-        " 'say', 'SIDE', 'heads', 'tails'; name them in its `words`"
+        " 'say', 'SIDE', 'heads', 'tails';"
+        " name them in its `words`, of which a tiny model's are made"
     )
     assert not list(tmp_path.rglob("model"))
     sentence = refused_run(EmptyWords, tmp_path / "empty", capsys)
@@ -375,3 +377,28 @@ def test_words_that_a_tiny_model_lacks_are_named_before_it_is_trained(tmp_path, 
 def test_words_that_a_world_alone_says_need_not_be_known(tmp_path):
     names = ("--tiny", "--env", f"{__name__}:UnknownAnswers", "--iterations", "0")
     assert train.main([*QUICK, *names, "--out", str(tmp_path / "out")]) == 0
+
+
+# --- methods of other kinds
+
+
+class StaticTasks(Coin):
+    @staticmethod
+    def tasks(split):
+        return [f"heads-{split}"]
+
+
+class ClassTasks(Coin):
+    @classmethod
+    def tasks(cls, split):
+        return [f"{cls.name}-{split}"]
+
+
+class CalledTasks(Coin):
+    tasks = functools.partial("heads-{}".format)  # no method: it is not given the world
+
+
+def test_static_and_class_methods_are_asked_as_python_asks_them():
+    assert own(StaticTasks).tasks("test") == ["heads-test"]
+    assert own(ClassTasks).tasks("test") == ["coin-test"]
+    assert "tasks('test') returns str 'heads-test'" in told(own(CalledTasks).tasks, "test")
