@@ -29,6 +29,7 @@ from engine.replies import actions_of, parse_action
 LONGEST = 1_000_000  # characters of an observation, and names of tasks that are looked at
 MOST_STEPS = 10_000  # of an episode; more fit no context
 SHOWN = 5  # worlds of a module
+DISJOINT = ("train", "validation", "test")  # `envs.SPLITS`, which this module cannot import
 REVISE = "revise"  # `agent_r.REVISE`, which this module cannot import
 
 # --- what an episode asks for
@@ -239,6 +240,7 @@ def keep(world_class: type, base: type) -> None:
         if own is not inspect.getattr_static(base, method) or method == "__init__":
             setattr(world_class, method, kept(method, own, check))
     world_class.kept_here = True
+    world_class.known_tasks = {}  # the names of each split that was asked for
 
 
 def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
@@ -253,6 +255,8 @@ def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Cal
         with naming(self, called, action):
             bound = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
             result = bound(*args, **named)
+        if getattr(type(self), method) is not asked:  # a derived class asks, and answers itself
+            return result
         return check(self, called, result, *args)
 
     return asked
@@ -286,7 +290,24 @@ def kept_tasks(world: Any, method: str, names: Any, split: str = "") -> Any:
         if name in seen:
             raise broken(world, f"{asked} names {name!r} twice")
         seen.add(name)
+    check_disjoint(world, split, seen)
     return names
+
+
+def check_disjoint(world: Any, split: str, names: set[str]) -> None:
+    """Raise `UserError` for a task that stands in two of the splits that were asked for so far.
+
+    The split that an expert shows may be another, and have tasks of these.
+    """
+    if split not in DISJOINT:
+        return
+    known: dict[str, set[str]] = type(world).known_tasks
+    known[split] = names
+    for other in known:
+        shared = names & known[other] if other != split else set()
+        if shared:
+            problem = f"{min(shared)!r} stands in both {other} and {split}"
+            raise broken(world, f"tasks: {problem}; the splits must be disjoint")
 
 
 def kept_way(world: Any, method: str, way: Any) -> Any:

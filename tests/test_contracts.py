@@ -9,6 +9,7 @@ from test_command_line import QUICK
 
 import train
 from engine import UserError
+from engine.manual import Mark, tell
 from envs import EpisodeLostError, World, make_world
 from extras import show
 from extras.judge import noisy_episodes
@@ -402,3 +403,68 @@ def test_static_and_class_methods_are_asked_as_python_asks_them():
     assert own(StaticTasks).tasks("test") == ["heads-test"]
     assert own(ClassTasks).tasks("test") == ["coin-test"]
     assert "tasks('test') returns str 'heads-test'" in told(own(CalledTasks).tasks, "test")
+
+
+# --- splits, and names of worlds
+
+
+class Overlap(Coin):
+    def tasks(self, split):
+        return super().tasks("train" if split == "test" else split)
+
+
+class ShownTwice(Coin):
+    """A world whose expert shows some of the tasks that are searched."""
+
+    warm_up = "easy"
+
+    def tasks(self, split):
+        return super().tasks("train")[:2] if split == "easy" else super().tasks(split)
+
+
+class Halves(Coin):
+    """A world that makes its splits of another world's."""
+
+    def tasks(self, split):
+        names = super().tasks("train")
+        return names[:2] if split == "train" else names[2:4] if split == "test" else names[4:]
+
+
+def test_splits_that_share_a_task_are_refused_by_its_name(tmp_path, capsys):
+    assert refused_run(Overlap, tmp_path, capsys).endswith(
+        "the world coin: tasks: 'heads-train-0' stands in both test and train;"
+        " the splits must be disjoint"
+    )
+
+
+def test_the_split_that_an_expert_shows_may_share_tasks_and_the_same_may_be_asked_again():
+    assert own(Coin), "it is looked at as well"
+    for split in ("train", "easy", "test", "train", "validation"):
+        assert own(ShownTwice).tasks(split)
+        assert split == "easy" or own(Halves).tasks(split)
+
+
+class Flip(Coin):
+    manual = "Say a side. An example:\nthe side lies.\nAction: say heads"
+
+
+class Flop(Coin):
+    manual = "Guess."
+
+
+def makers(*classes):
+    return {
+        f"{__name__}:{one.__name__}": make_world(f"{__name__}:{one.__name__}") for one in classes
+    }
+
+
+def test_two_worlds_of_one_name_are_refused_where_they_tell_different_things():
+    sentence = told(tell, makers(Flip, Flop), Mark("auto"))
+    assert sentence == (
+        f"--env {__name__}:Flop: it calls itself 'coin', and so does {__name__}:Flip, with another"
+        " manual; set a `name` of its own in its class"
+    )
+    assert len(tell(makers(Coin, Says), Mark("auto"))) == 2, "they tell the same"
+    mark = Mark("auto", told={"coin": "as before"})  # of a model that was taught here
+    (make,) = tell(makers(Flip), mark).values()
+    assert make().told == "as before"
