@@ -49,8 +49,8 @@ def lessons(
 ) -> tuple[list[list[Message]], list[list[Message]]]:
     """Return demonstrations of some tasks of a world and judged episodes of others, as dialogues.
 
-    What the expert did in the ones is among the mistakes that are made in the others.  Prints how
-    many demonstrations stop at the step limit, before the end of their way.
+    What the expert did in the ones is among the mistakes that are made in the others.  Raises
+    `UserError` if there is no way to show.
     """
 
     def show(tasks: Sequence[str]) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def lessons(
             shown = demonstration(world, task)
             records.append({"messages": shown.messages()})
             if not shown.won:
-                records[-1]["cut"] = True
+                records[-1]["failed"] = True
         return records
 
     def judge(tasks: Sequence[str]) -> list[list[Message]]:
@@ -68,16 +68,30 @@ def lessons(
     as_line = {"write": lambda messages: {"messages": messages}, "read": itemgetter("messages")}
     records = in_pieces(show, shown, AT_A_TIME)
     demonstrations = [record["messages"] for record in records]
-    cut = sum("cut" in record for record in records)
-    if cut:
-        where = f"stop at its step_limit of {world.step_limit}, before the end of the gold path"
-        print(f"{cut} of {len(records)} demonstrations of {world.name} {where}.")
+    tell_failed(world, records)
     pool: set[str] = set()
     for messages in demonstrations:
         pool.update(parse_action(said["content"]) for said in messages[1::2])
     actions = sorted(pool)
     label = f"judged episodes of {world.name}"
     return demonstrations, in_pieces(judge, judged, AT_A_TIME, label=label, rng=rng, **as_line)
+
+
+def tell_failed(world: World, records: Sequence[dict[str, Any]]) -> None:
+    """Print how many demonstrations end without success, as gold paths may (an expert's may not).
+
+    Raises `UserError` if all of them do, and not for want of steps alone.
+    """
+    failed = [record["messages"] for record in records if "failed" in record]
+    if not failed:
+        return
+    cut = sum(len(messages) // 2 >= world.step_limit for messages in failed)
+    of = f"of {len(records)} demonstrations of {world.name}, which follow its gold paths,"
+    if len(failed) == len(records) and cut < len(failed):
+        remedy = "gold must return a way to it; mend it and begin with --anew"
+        raise UserError(f"the world {world.name}: none {of} ends in success; {remedy}")
+    limit = f"{cut} of them at its step_limit of {world.step_limit}"
+    print(f"{len(failed)} {of} end without success, {limit}.")
 
 
 def check_words(tokenizer: Any, world: World, demonstrations: Sequence[Sequence[Message]]) -> None:
@@ -123,8 +137,8 @@ def begun_again(lesson: Callable[..., Any]) -> Callable[..., Any]:
 def demonstration(world: World, task: str) -> Trajectory:
     """Return the expert's way through `task`, with its thoughts, or the world's gold path.
 
-    Raises `UserError` if there is none, or if it does not end in success.  A gold path alone may be
-    longer than an episode, as ScienceWorld's are at times: it is shown as far as an episode goes.
+    Raises `UserError` if there is none, or if the expert's does not end in success.  A gold path
+    may be longer than an episode, as many of ScienceWorld's are, and is shown as far as that goes.
     """
     episode = Episode(world, task)
     way = way_from_start(world)
@@ -133,14 +147,12 @@ def demonstration(world: World, task: str) -> Trajectory:
             thought = world.thought()
             said = f"Thought: {thought}\n" if thought else ""
             take_turn(episode, f"{said}Action: {action}")
-    too_long = len(way) > episode.limit
-    if not episode.trajectory.won and (world.has_expert or not too_long):
-        shown = "expert" if world.has_expert else "gold"
-        if too_long:
+    if world.has_expert and not episode.trajectory.won:
+        if len(way) > episode.limit:
             problem = f"takes {len(way)} actions, and step_limit is {world.step_limit}"
         else:
             problem = f"ends at score {episode.trajectory.score:g}, by {', '.join(way)}"
-        raise broken(world, f"the way that {shown} returns {problem}; it must end in success")
+        raise broken(world, f"the way that expert returns {problem}; it must end in success")
     return episode.trajectory
 
 

@@ -270,7 +270,6 @@ class LongGold(LongExpert):
     ("world_class", "part"),
     [
         (WrongExpert, "the way that expert returns ends at score 0, by say edge; it must end in"),
-        (WrongGold, "the way that gold returns ends at score 0, by say edge, say edge; it must"),
         (LongExpert, "the way that expert returns takes 10 actions, and step_limit is 4; it must"),
     ],
 )
@@ -286,8 +285,8 @@ def test_a_gold_path_that_is_longer_than_an_episode_is_shown_as_far_as_that_goes
     demonstrations, _ = lessons(world, tasks, tasks[:1], random.Random(0))
     assert [len(messages) for messages in demonstrations] == [2, 8] * 3
     assert capsys.readouterr().out == (
-        "3 of 6 demonstrations of coin stop at its step_limit of 4,"
-        " before the end of the gold path.\n"
+        "3 of 6 demonstrations of coin, which follow its gold paths,"
+        " end without success, 3 of them at its step_limit of 4.\n"
     )
     assert lessons(own(Coin), tasks, tasks[:1], random.Random(0))
     assert capsys.readouterr().out == ""
@@ -468,3 +467,10 @@ def test_two_worlds_of_one_name_are_refused_where_they_tell_different_things():
     mark = Mark("auto", told={"coin": "as before"})  # of a model that was taught here
     (make,) = tell(makers(Flip), mark).values()
     assert make().told == "as before"
+
+
+def test_gold_paths_none_of_which_arrives_are_refused():
+    world = own(WrongGold)
+    tasks = world.tasks("train")
+    sentence = told(lessons, world, tasks, tasks[:1], random.Random(0))
+    assert sentence.startswith("the world coin: none of 6 demonstrations of coin, which follow")
