@@ -228,7 +228,8 @@ def check_settable(name: str, world_class: type, base: type) -> None:
 def keep(world_class: type, base: type) -> None:
     """Let a class be looked at by `KEPT` whenever it is asked for something.
 
-    The class itself is changed, so that it stays the one that its author knows.
+    The class itself is changed, so that it stays the one that its author knows; it has a field
+    `kept_here` from now on.
     """
     if "kept_here" in vars(world_class):
         return

@@ -10,10 +10,11 @@ from test_command_line import QUICK
 import train
 from engine import UserError
 from engine.manual import Mark, tell
-from envs import EpisodeLostError, World, make_world
+from engine.tiny import word_tokenizer
+from envs import EpisodeLostError, Lab, World, make_world
 from extras import show
 from extras.judge import noisy_episodes
-from general.lessons import demonstration, judged_episode, lessons
+from general.lessons import check_words, demonstration, judged_episode, lessons
 
 
 class Coin(World):
@@ -372,6 +373,14 @@ def test_words_that_a_tiny_model_lacks_are_named_before_it_is_trained(tmp_path, 
     assert not list(tmp_path.rglob("model"))
     sentence = refused_run(EmptyWords, tmp_path / "empty", capsys)
     assert "'guess', 'side', 'you', 'can', 'say' and 4 more; name them" in sentence
+
+
+def test_a_world_of_ours_may_lack_some_words():
+    """ScienceWorld gathers its words from some of its tasks."""
+    messages = demonstration(Lab(), "lamp-attic-hall-7").messages()
+    tokenizer = word_tokenizer("Action: go")
+    check_words(tokenizer, Lab(), [messages])
+    assert "'the', 'lamp'" in told(check_words, tokenizer, own(Coin), [messages])
 
 
 def test_words_that_a_world_alone_says_need_not_be_known(tmp_path):
