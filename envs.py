@@ -38,7 +38,8 @@ class World:
 
     A new world sets `name` and `step_limit` and writes three methods: `tasks`, `begin` and `act`.
     The methods behind them have a default that says "none"; a world that is to warm up a tiny model
-    overrides `expert` (or, if it knows a way from the start alone, `gold`) and `choices`.
+    overrides `expert` (or, if it knows a way from the start alone, `gold`) and `choices`.  No
+    action is empty or `revise`, has several lines, or quotes, marks or a dot around it.
     """
 
     name = "world"
@@ -368,4 +369,4 @@ def make_world(name: str, recipes: str = "") -> Callable[[], World]:
         raise UserError(
             f"--env {name}: there is no such world; there are {known}, and module:Class"
         )
-    return own_world(name, getattr(imported(name, module_name), option, None), World)
+    return own_world(name, imported(name, module_name), option, World)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import math
 import numbers
 import traceback
@@ -23,9 +24,13 @@ from typing import Any
 import numpy
 
 from engine import UserError
+from engine.replies import actions_of, parse_action
 
 LONGEST = 1_000_000  # characters of an observation, and names of tasks that are looked at
 MOST_STEPS = 10_000  # of an episode; more fit no context
+SHOWN = 5  # worlds of a module
+DISJOINT = ("train", "validation", "test")  # `envs.SPLITS`, which this module cannot import
+REVISE = "revise"  # `agent_r.REVISE`, which this module cannot import
 
 # --- what an episode asks for
 
@@ -39,6 +44,8 @@ def begun(world: Any, task: str) -> tuple[str, str]:
     for text in pair:
         check_text(world, "begin", text)
     check_state(world, "begin")
+    if world.done:
+        raise broken(world, "begin has set done, but no episode is over before its first action")
     return pair
 
 
@@ -153,6 +160,11 @@ def kind_of(value: Any) -> str:
 
 def imported(name: str, module_name: str) -> Any:
     """Return the module of the world that `--env` calls `name`.  Raises `UserError`."""
+    path = Path(module_name)
+    if module_name.startswith(".") or len(path.parts) != 1 or path.suffix == ".py":
+        remedy = "name a module, as in coin:Coin, and its folder in PYTHONPATH"
+        reason = f"{module_name!r} cannot be imported, as it is no module's name; {remedy}"
+        raise UserError(f"--env {name}: {reason}")
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a stranger's module may raise anything
@@ -162,8 +174,12 @@ def imported(name: str, module_name: str) -> Any:
         raise UserError(f"--env {name}: {reason}") from error
 
 
-def own_world(name: str, world_class: Any, base: type) -> type:
+def own_world(name: str, module: Any, class_name: str, base: type) -> type:
     """Check a class that is not ours; one that inherits nothing gets the defaults of `base`."""
+    world_class = getattr(module, class_name, None)
+    if world_class is None:
+        here = f"the module {module.__name__} has no class {class_name!r}"
+        raise UserError(f"--env {name}: no world, as {here}; {worlds_of(module, base)}")
     derived = isinstance(world_class, type) and issubclass(world_class, base)
     needed = ("tasks", "begin", "act") if derived else ("tasks", "reset", "step", "step_limit")
     for method in needed:
@@ -179,22 +195,53 @@ def own_world(name: str, world_class: Any, base: type) -> type:
         raise UserError(f"--env {name}: its step_limit is {limit}; {must}")
     if not derived:
         world_class = type(world_class.__name__, (world_class, base), {})
+    check_settable(name, world_class, base)
     keep(world_class, base)
     return world_class
+
+
+def worlds_of(module: Any, base: type) -> str:
+    """Return in words which worlds a module has of its own, some of them."""
+    worlds = []
+    for value in vars(module).values():
+        here = isinstance(value, type) and value.__module__ == module.__name__
+        if here and issubclass(value, base):
+            worlds.append(value.__name__)
+    if not worlds:
+        return "it has none that is derived from envs.World"
+    return f"it has {', '.join(worlds[:SHOWN])}"
+
+
+def check_settable(name: str, world_class: type, base: type) -> None:
+    """Raise `UserError` for a property in the place of what is set in each episode."""
+    fields = ["told"]
+    if world_class.reset is base.reset or world_class.step is base.step:
+        fields += ["score", "done", "won", "effect"]
+    for field in fields:
+        own = inspect.getattr_static(world_class, field)
+        if isinstance(own, property) and own.fset is None:
+            problem = f"its {field} is a property that cannot be set"
+            remedy = f"leave it a plain attribute, and set self.{field} in the methods"
+            raise UserError(f"--env {name}: {problem}; {remedy}")
 
 
 def keep(world_class: type, base: type) -> None:
     """Let a class be looked at by `KEPT` whenever it is asked for something.
 
-    The class itself is changed, so that it stays the one that its author knows.
+    The class itself is changed, so that it stays the one that its author knows; it has a field
+    `kept_here` from now on.
     """
     if "kept_here" in vars(world_class):
         return
+    inherits_step = world_class.step is base.step
     for method, check in KEPT.items():
-        own = getattr(world_class, method)
-        if own is not getattr(base, method) or method == "__init__":
+        if method == "reset" and inherits_step:
+            check = kept_start
+        own = inspect.getattr_static(world_class, method)  # a static method is no plain function
+        if own is not inspect.getattr_static(base, method) or method == "__init__":
             setattr(world_class, method, kept(method, own, check))
     world_class.kept_here = True
+    world_class.known_tasks = {}  # the names of each split that was asked for
 
 
 def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
@@ -204,8 +251,13 @@ def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Cal
     @functools.wraps(own)
     def asked(self: Any, *args: Any, **named: Any) -> Any:
         action = args[0] if method == "step" and args else None
+        if method == "reset":
+            self.task_now = named["options"]["task"]
         with naming(self, called, action):
-            result = own(self, *args, **named)
+            bound = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
+            result = bound(*args, **named)
+        if getattr(type(self), method) is not asked:  # a derived class asks, and answers itself
+            return result
         return check(self, called, result, *args)
 
     return asked
@@ -239,11 +291,28 @@ def kept_tasks(world: Any, method: str, names: Any, split: str = "") -> Any:
         if name in seen:
             raise broken(world, f"{asked} names {name!r} twice")
         seen.add(name)
+    check_disjoint(world, split, seen)
     return names
 
 
+def check_disjoint(world: Any, split: str, names: set[str]) -> None:
+    """Raise `UserError` for a task that stands in two of the splits that were asked for so far.
+
+    The split that an expert shows may be another, and have tasks of these.
+    """
+    if split not in DISJOINT:
+        return
+    known: dict[str, set[str]] = type(world).known_tasks
+    known[split] = names
+    for other in known:
+        shared = names & known[other] if other != split else set()
+        if shared:
+            problem = f"{min(shared)!r} stands in both {other} and {split}"
+            raise broken(world, f"tasks: {problem}; the splits must be disjoint")
+
+
 def kept_way(world: Any, method: str, way: Any) -> Any:
-    """Look at a list of actions."""
+    """Look at a list of actions; an expert's is empty where it has arrived, and nowhere else."""
     if way is None and method == "expert":
         return way
     if not isinstance(way, Sequence) or isinstance(way, str | bytes):
@@ -252,12 +321,34 @@ def kept_way(world: Any, method: str, way: Any) -> Any:
         raise broken(world, f"{method} returns {len(way):,} actions; {MOST_STEPS:,} are too many")
     for action in way:
         check_text(world, method, action)
+        if method != "choices":
+            check_sayable(world, method, action)
+    under_way = hasattr(world, "_steps") and not (world.done or world.won or world.score >= 1)
+    if method == "expert" and under_way and not way:
+        problem = "expert returns no actions, though the score is not 1 and the episode not over"
+        raise broken(world, f"{problem}; where no way is left it returns None")
     return way
 
 
+def check_sayable(world: Any, method: str, action: str) -> None:
+    """Raise `UserError` for an action that the agent's loop would change or keep to itself."""
+    heard = parse_action(f"Action: {action}")
+    if action == heard and action not in ("", REVISE):
+        return
+    if action == REVISE:
+        problem = "which is the loop's own word for a revision, and reaches no world"
+    elif heard:
+        problem = f"which reaches the world as {heard!r}"
+    else:
+        problem = "which is read as no action"
+    raise broken(world, f"{method} returns the action {action!r}, {problem}; give it another name")
+
+
 def kept_thought(world: Any, method: str, thought: Any) -> Any:
-    """Look at what an expert thinks."""
+    """Look at what an expert thinks, behind which its action must still be found."""
     check_text(world, method, thought)
+    if actions_of(f"Thought: {thought}\nAction: {REVISE}") != [REVISE]:
+        raise broken(world, f"{method} returns {thought!r}, in which a line begins with Action:")
     return thought
 
 
@@ -267,6 +358,15 @@ def kept_reset(world: Any, method: str, pair: Any) -> Any:
     check_text(world, method, pair[0])
     check_info(world, method, pair[1], ("instruction",))
     check_text(world, f"{method} in its info", pair[1]["instruction"])
+    return pair
+
+
+def kept_start(world: Any, method: str, pair: Any) -> Any:
+    """Look at the beginning of an episode whose steps `World.step` counts."""
+    kept_reset(world, method, pair)
+    if world.done or getattr(world, "_steps", None) != 0:
+        problem = f"{method} leaves the episode over, so that no step can be taken"
+        raise broken(world, f"{problem}; call World.reset in it, or write step as well")
     return pair
 
 

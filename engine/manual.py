@@ -96,15 +96,22 @@ def first_words(world: Any, thinks: bool) -> str:
 def tell(worlds: Mapping[str, Callable[[], Any]], mark: Mark) -> dict[str, Callable[[], Any]]:
     """Return makers of the same worlds, in which an agent with this mark hears what it should.
 
-    What is told for the first time is added to the mark.
+    What is told for the first time is added to the mark, by the world's own name.  Raises
+    `UserError` for two worlds of one name that are to be told different things.
     """
     if mark.thoughts == NOTHING:
         return dict(worlds)
     telling = {}
+    said: dict[str, tuple[str, str]] = {}  # a world's own name -> its name here, what it tells
     for name, make in worlds.items():
         world = make()
         thinks = world.thinks if mark.thoughts == "auto" else mark.thoughts == "yes"
-        text = mark.told.setdefault(world.name, first_words(world, thinks))
+        words = first_words(world, thinks)
+        other, others_words = said.setdefault(world.name, (name, words))
+        if words != others_words:
+            problem = f"it calls itself {world.name!r}, and so does {other}, with another manual"
+            raise UserError(f"--env {name}: {problem}; set a `name` of its own in its class")
+        text = mark.told.setdefault(world.name, words)
         telling[name] = functools.partial(told, make, text, mark.thoughts)
     return telling
 

@@ -28,7 +28,7 @@ from engine.loading import pick_device
 from engine.replies import VERDICT
 from engine.table import Column, table
 from envs import World, first_error, make_world
-from general.lessons import stray_action
+from general.lessons import stray_action, take_turn
 from general.room import check_judge
 from settings.exam import judge_figures
 
@@ -61,9 +61,9 @@ def noisy_episodes(make: Callable[[], World], count: int) -> list[Trajectory]:
         episode = Episode(world, task)
         while not episode.done:
             way = world.expert()
-            stray = way is None or rng.random() < STRAYS
+            stray = not way or rng.random() < STRAYS
             action = stray_action(episode, world.choices(), rng) if stray else way[0]
-            episode.act(f"Action: {action}")
+            take_turn(episode, f"Action: {action}")
         played.append(episode.trajectory)
     return played
 

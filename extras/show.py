@@ -31,6 +31,7 @@ from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
 from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
 from extras.listing import WHY
+from general.lessons import take_turn, way_from_start
 from mcts import SearchSettings, Tree
 from records.reading import Record, read_run
 from records.trees import from_record
@@ -98,7 +99,7 @@ class Chance(Dialogues):
 
     def replies(self, sampling: Sampling = GREEDY) -> list[str]:  # noqa: ARG002, chance is chance
         """Return one of the world's choices for each row, all in the state that it is in now."""
-        choices = self.world.choices()
+        choices = self.world.choices() or [""]  # where there are none, nothing is done
         return [f"Action: {self.rng.choice(choices)}" for _ in self.mask]
 
 
@@ -251,7 +252,7 @@ def revise_one(world_name: str, iteration: int | None = None, number: int | None
 def mended_failure(world: World, task: str) -> Mended | None:
     """Return a failed episode that begins with a good step and can be mended; None without one."""
     world.reset(options={"task": task})
-    way = [Step(f"Action: {action}", action, "", 0.0) for action in world.expert()]
+    way = [Step(f"Action: {action}", action, "", 0.0) for action in way_from_start(world)]
     good = Episode(world, task, way).trajectory
     for seed in range(1000):
         failure = chance_episode(world, task, random.Random(seed))
@@ -272,7 +273,7 @@ def chance_episode(world: World, task: str, rng: random.Random) -> Trajectory:
         way = world.expert()
         if way:
             choices += 4 * [way[0]]
-        episode.act(f"Action: {rng.choice(choices)}")
+        take_turn(episode, f"Action: {rng.choice(choices or [''])}")
     return episode.trajectory
 
 

@@ -7,17 +7,23 @@ truth but the measurements (and two ablations: see `train.py`).
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
+from typing import Any
 
 from agent_r import BAD, GOOD, JUDGE_ANSWER, REVISE, Episode, Message, Trajectory, parse_action
 from critique import REVISION_THOUGHTS, revision_turn
 from engine import UserError
+from engine.anew import BEGINNINGS
+from engine.contracts import broken
 from engine.pieces import in_pieces
-from envs import World
+from envs import EpisodeLostError, World
 
 AT_A_TIME = 16  # lessons in a piece of work
+NAMED = 5  # words that a tokenizer does not know
 
 
 def can_teach(world: World, name: str, taught: bool, thoughts: str) -> bool:
@@ -43,17 +49,26 @@ def lessons(
 ) -> tuple[list[list[Message]], list[list[Message]]]:
     """Return demonstrations of some tasks of a world and judged episodes of others, as dialogues.
 
-    What the expert did in the ones is among the mistakes that are made in the others.
+    What the expert did in the ones is among the mistakes that are made in the others.  Raises
+    `UserError` if there is no way to show.
     """
 
-    def show(tasks: Sequence[str]) -> list[list[Message]]:
-        return [demonstration(world, task).messages() for task in tasks]
+    def show(tasks: Sequence[str]) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = []
+        for task in tasks:
+            shown = demonstration(world, task)
+            records.append({"messages": shown.messages()})
+            if not shown.won:
+                records[-1]["failed"] = True
+        return records
 
     def judge(tasks: Sequence[str]) -> list[list[Message]]:
         return [judged_episode(world, task, actions, rng) for task in tasks]
 
     as_line = {"write": lambda messages: {"messages": messages}, "read": itemgetter("messages")}
-    demonstrations = in_pieces(show, shown, AT_A_TIME, **as_line)
+    records = in_pieces(show, shown, AT_A_TIME)
+    demonstrations = [record["messages"] for record in records]
+    tell_failed(world, records)
     pool: set[str] = set()
     for messages in demonstrations:
         pool.update(parse_action(said["content"]) for said in messages[1::2])
@@ -62,18 +77,109 @@ def lessons(
     return demonstrations, in_pieces(judge, judged, AT_A_TIME, label=label, rng=rng, **as_line)
 
 
+def tell_failed(world: World, records: Sequence[dict[str, Any]]) -> None:
+    """Print how many demonstrations end without success, as gold paths may (an expert's may not).
+
+    Raises `UserError` if all of them do, and not for want of steps alone.
+    """
+    failed = [record["messages"] for record in records if "failed" in record]
+    if not failed:
+        return
+    cut = sum(len(messages) // 2 >= world.step_limit for messages in failed)
+    of = f"of {len(records)} demonstrations of {world.name}, which follow its gold paths,"
+    if len(failed) == len(records) and cut < len(failed):
+        remedy = "gold must return a way to it; mend it and begin with --anew"
+        raise UserError(f"the world {world.name}: none {of} ends in success; {remedy}")
+    limit = f"{cut} of them at its step_limit of {world.step_limit}"
+    print(f"{len(failed)} {of} end without success, {limit}.")
+
+
+def check_words(tokenizer: Any, world: World, demonstrations: Sequence[Sequence[Message]]) -> None:
+    """Raise `UserError` if a tiny model lacks words to read the tasks shown, or to act in them.
+
+    Only anybody's own world is looked at, and not what it answers on the way: of ScienceWorld's
+    words, which are gathered from some of its tasks, a few are always missing.  A model that hears
+    a manual was brought, and reads whatever there is.
+    """
+    if world.told or tokenizer.unk_token_id is None or not hasattr(world, "kept_here"):
+        return
+    texts: dict[str, None] = {}  # in their order
+    for messages in demonstrations:
+        texts[messages[0]["content"]] = None
+        texts.update((said["content"], None) for said in messages[1::2])
+    unknown: dict[str, None] = {}
+    for text in texts:
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        for token, (start, end) in zip(read["input_ids"], read["offset_mapping"], strict=True):
+            if token == tokenizer.unk_token_id:
+                unknown[text[start:end]] = None
+    if unknown:
+        some = ", ".join(map(repr, list(unknown)[:NAMED]))
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        problem = f"its demonstrations hold words that the tiny model does not know, {some}{more}"
+        remedy = "name them in its `words`, of which a tiny model's are made"
+        raise UserError(f"the world {world.name}: {problem}; {remedy}")
+
+
+def begun_again(lesson: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a lesson be made anew if the world loses its episode; in the end it raises that."""
+
+    @functools.wraps(lesson)
+    def made(*args: Any, **named: Any) -> Any:
+        for _ in range(BEGINNINGS - 1):
+            with contextlib.suppress(EpisodeLostError):
+                return lesson(*args, **named)
+        return lesson(*args, **named)
+
+    return made
+
+
+@begun_again
 def demonstration(world: World, task: str) -> Trajectory:
-    """Return the expert's way through `task`, with its thoughts, or the world's gold path."""
+    """Return the expert's way through `task`, with its thoughts, or the world's gold path.
+
+    Raises `UserError` if there is none, or if the expert's does not end in success.  A gold path
+    may be longer than an episode, as many of ScienceWorld's are, and is shown as far as that goes.
+    """
     episode = Episode(world, task)
-    way = world.expert() if world.has_expert else world.gold()
+    way = way_from_start(world)
     for action in way:
         if not episode.done:
             thought = world.thought()
             said = f"Thought: {thought}\n" if thought else ""
-            episode.act(f"{said}Action: {action}")
+            take_turn(episode, f"{said}Action: {action}")
+    if world.has_expert and not episode.trajectory.won:
+        if len(way) > episode.limit:
+            problem = f"takes {len(way)} actions, and step_limit is {world.step_limit}"
+        else:
+            problem = f"ends at score {episode.trajectory.score:g}, by {', '.join(way)}"
+        raise broken(world, f"the way that expert returns {problem}; it must end in success")
     return episode.trajectory
 
 
+def way_from_start(world: World) -> Sequence[str]:
+    """Return the expert's way in an episode that has just begun, or else the gold path.
+
+    Raises `UserError` where there is none.
+    """
+    way = world.expert() if world.has_expert else world.gold()
+    if not way:
+        shown = "expert" if world.has_expert else "gold"
+        problem = f"{shown} knows no way from the start (it returns {way!r})"
+        raise broken(world, f"{problem}; it must show one in each task that is taught")
+    return way
+
+
+def take_turn(episode: Episode, reply: str) -> None:
+    """Take a turn of a lesson.  Raises `EpisodeLostError` if the world loses the episode."""
+    episode.act(reply)
+    if episode.lost:
+        raise EpisodeLostError(
+            str(broken(episode.world, "it loses the episode", parse_action(reply)))
+        )
+
+
+@begun_again
 def judged_episode(
     world: World, task: str, pool: Sequence[str], rng: random.Random
 ) -> list[Message]:
@@ -87,18 +193,19 @@ def judged_episode(
     if such an episode ends below 1, a mistake may have spoilt the path, and nothing is judged
     behind the first.  Behind every other mistake a revision turn stands in the log, as it does in
     an agent's that has learned to revise.  `draw_questions` says what the judge is asked about.
+    Raises `UserError` where no way is known.
     """
     episode = Episode(world, task)
     verdicts: dict[int, str] = {}  # of the steps that were judged
     strays = rng.uniform(0.1, 0.7) if world.has_expert else 0.15
-    way = world.expert() if world.has_expert else world.gold()
-    first_stray = rng.randrange(len(way)) if way and rng.random() < 0.5 else -1  # -1: any
+    way: Sequence[str] | None = way_from_start(world)
+    first_stray = rng.randrange(len(way)) if rng.random() < 0.5 else -1  # -1: any
     while way and not episode.done:
         action = way[0]
         step = len(episode.trajectory.steps)
         if step == first_stray or (step > first_stray and rng.random() < strays):
             action = stray_action(episode, pool, rng)
-        episode.act(f"Action: {action}")
+        take_turn(episode, f"Action: {action}")
         if world.has_expert:
             left = world.expert()
         elif action == way[0]:
@@ -152,7 +259,7 @@ def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> s
     """Draw an action that may be a mistake.
 
     Mostly one that might seem sensible where the episode stands, else one from anywhere (`pool`) or
-    one that was taken before.
+    one that was taken before; an empty one where none is known.
     """
     kind = rng.random()
     if kind < 0.7:
@@ -161,4 +268,4 @@ def stray_action(episode: Episode, pool: Sequence[str], rng: random.Random) -> s
         options = pool
     else:
         options = [action for action in episode.trajectory.actions if action != REVISE]
-    return rng.choice(options or pool)
+    return rng.choice(options or pool or [""])

@@ -545,7 +545,7 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_told(model, tmp_path, cap
 
     monkeypatch.setattr(LlamaForCausalLM, "save_pretrained", half_written)
     out = tmp_path / "out"
-    arguments = ["--env", "test_command_line:Blink", "--model", str(model), "--iterations", "0"]
+    arguments = ["--env", "lab", "--model", str(model), "--iterations", "0"]
     assert train.main([*QUICK, *arguments, "--out", str(out)]) == 2
     sentence = capsys.readouterr().err.strip().split("\n")[-1]
     assert sentence.startswith("train.py: ")
