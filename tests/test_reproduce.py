@@ -5,6 +5,7 @@ import math
 import re
 import time
 from pathlib import Path
+from statistics import fmean as mean
 
 import numpy as np
 import pytest
@@ -451,9 +452,9 @@ def test_the_report_in_the_repository_is_what_its_runs_say():
 def test_the_tables_of_the_results_are_those_of_the_report():
     results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     start = results.index("## Lab, shop and craft")
-    end = results.index("## ScienceWorld")
+    end = results.index("## The benchmarks")
     rows = [line for line in results[start:end].splitlines() if line.startswith("|")]
-    lines = (ROOT / "results" / "report.md").read_text(encoding="utf-8").splitlines()
+    lines = (plan.FOLDER / "report.md").read_text(encoding="utf-8").splitlines()
     assert len(rows) > 50
     assert [row for row in rows if row not in lines] == []
 
@@ -484,6 +485,18 @@ def test_the_trials_on_scienceworld_are_those_that_are_told(monkeypatch):
         for others in (cloned, before):
             gains = [own - other for own, other in zip(agent_r, others, strict=True)]
             assert evidence.mean_with_interval([gains]) in text
+
+
+def test_the_table_of_the_readme_is_that_of_the_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = evidence.read_evidence(5)
+    for world in plan.WORLDS:
+        groups = [found.of(world, "agent-r").scores(0)]
+        for method in ("bc", "optimal", "eto", "direct-revision", "agent-r"):
+            groups.append(found.of(world, method).scores())
+        cells = [f"{100 * mean(evidence.means(samples)):.1f}" for samples in groups]
+        row = f" | {' | '.join(cells[:-1])} | **{cells[-1]}** |"
+        assert any(line.startswith(f"| {world}: ") and row in line for line in text.splitlines())
 
 
 def test_a_report_on_nothing_is_refused(project):
