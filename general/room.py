@@ -9,12 +9,16 @@ from typing import Any
 from agent_r import Actor, Episode, Step, Trajectory
 from critique import ask
 from engine import UserError
+from envs import World
 
 LOOKED_AT = 5  # tasks of a world
+NAMED = 5  # words that a model lacks
 
 
 def check_room(actor: Actor, exams: Sequence[Any]) -> None:
     """Raise `UserError` for a context without room for a reply, a turn in a world, or a judge's.
+
+    So it does for a tiny model that was made for another world, and lacks the words of this one.
 
     Of each world some held-out tasks are begun; if a few of them do not fit, that is printed, since
     such an episode ends before its first step.
@@ -28,6 +32,7 @@ def check_room(actor: Actor, exams: Sequence[Any]) -> None:
     for exam in exams:
         tasks = exam.tasks[:LOOKED_AT]
         world = exam.make()
+        check_words_known(actor, world, exam.name)
         begun = [Episode(world, task).trajectory for task in tasks]
         lengths = [len(actor.format.opening(trajectory.opening)) for trajectory in begun]
         short = [length for length in lengths if not actor.has_room(length)]
@@ -50,3 +55,16 @@ def check_judge(actor: Actor, trajectories: Sequence[Trajectory], name: str) -> 
     if asked and not any(asked):
         problem = f"no question on {name} fits beside it into the context of {actor.max_length}"
         raise UserError(f"--judge-tokens {actor.judge_tokens}: {problem} tokens; give fewer")
+
+
+def check_words_known(actor: Actor, world: World, name: str) -> None:
+    """Raise `UserError` if a tiny model, which hears no manual, lacks words of a world."""
+    unknown = actor.tokenizer.unk_token_id
+    if world.told or unknown is None:
+        return
+    words = dict.fromkeys(world.words.split())
+    missing = [word for word in words if unknown in actor.tokenizer(word)["input_ids"]]
+    if missing:
+        some = ", ".join(missing[:NAMED])
+        problem = f"the model lacks {len(missing)} of the words of {name}, such as {some}"
+        raise UserError(f"{problem}; name one that was made for that world")

@@ -228,6 +228,17 @@ def test_a_context_that_is_too_short_for_one_turn_or_reply_is_refused(tmp_path, 
         assert line.startswith(f"train.py: {flag} 64: the model's context has 64 tokens")
 
 
+def test_a_tiny_model_of_another_world_is_refused_by_the_words_that_it_lacks(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(["--tiny", *QUICK, "--iterations", "0", "--out", str(out)]) == 0
+    capsys.readouterr()
+    model = str(out / "iteration-0" / "model")
+    plain = [*QUICK, "--warmup-steps", "0", "--model", model, "--env", "craft"]
+    line = sentence(capsys, tmp_path / "out", plain)
+    assert line.startswith("train.py: the model lacks "), line
+    assert " of the words of craft, such as " in line
+
+
 def test_a_judge_that_could_be_asked_nothing_is_refused(tmp_path, capsys):
     model = str(stranger(tmp_path / "model", positions=1024))
     plain = [*QUICK, "--warmup-steps", "0", "--model", model, "--judge-tokens", "1000"]
