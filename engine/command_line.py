@@ -12,6 +12,7 @@ import sys
 import threading
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from engine import UserError
@@ -137,7 +138,7 @@ def carry_out(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left, at exit
     except FileNotFoundError as error:
         status = 2
-        message = f"{error.filename or 'a file'}: there is no such file or folder"
+        message = f"{first_missing(error.filename)}: there is no such file or folder"
     except OSError as error:  # a full disk, a folder that may not be written
         status = 2
         message = f"{error.filename or 'a file'} cannot be written: {error.strerror or error}"
@@ -152,6 +153,15 @@ def carry_out(
         message = f"stopped; {stopped}"
     print(f"{program}: {sentence(message)}", file=sys.stderr)
     return status
+
+
+def first_missing(name: str | None) -> str:
+    """Return which file is not there, or the first of the folders that should hold it."""
+    if name is None:
+        return "a file"
+    path = Path(name)
+    missing = [folder for folder in path.parents if not folder.exists()]
+    return str(missing[-1] if missing else path)
 
 
 def blank(error: NotImplementedError) -> str:

@@ -46,9 +46,11 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """
     if not processes.is_first():
         return
-    with writing(path) as part, part.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(json.dumps(record) + "\n")
+    with writing(path) as part:
+        with part.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record) + "\n")
+        witness(path)
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -73,7 +75,6 @@ def writing(path: Path) -> Iterator[Path]:
 
 def put_in_place(path: Path) -> None:
     """Give a file that is whole, and on the disk, its name."""
-    witness(path)
     part_of(path).replace(path)
     sync(path.parent)
 

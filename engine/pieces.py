@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from engine import processes
-from engine.folder import naming, part_of, put_in_place, spend
+from engine.folder import naming, part_of, put_in_place, spend, witness
 
 STATE = "random"  # the field of a generator's state, behind the results that it has led to
 PAUSE = 1.0  # seconds between two writings, so that small pieces do not wait for the disk
@@ -103,6 +103,7 @@ class StageFile:
         self.flush()
         self.file.close()
         if lasting:
+            witness(self.path)
             put_in_place(self.path)
         else:
             self.part.unlink()

@@ -313,7 +313,7 @@ def test_a_world_that_is_not_here_leaves_the_truth_out(run_path, tmp_path):
         (["EMPTY"], "holds no config.json"),
         (["JUNK"], "config.json: is no JSON object"),
         (["RUN", "--out", "EMPTY"], "is a folder; name a file"),
-        (["RUN", "--out", "nowhere/page.html"], "cannot be written"),
+        (["RUN", "--out", "nowhere/page.html"], "nowhere: there is no such file or folder"),
     ],
 )
 def test_what_is_no_run_is_refused_in_one_sentence(run_path, tmp_path, capsys, words, because):
