@@ -52,8 +52,9 @@ from engine.table import average, table
 from engine.tiny import TinyShape, check_size
 from envs import World, first_error, make_world
 from general.dialogues import read_dialogues
-from general.lessons import can_teach, check_words, demonstration, lessons
+from general.lessons import can_teach, demonstration, lessons
 from general.room import check_room
+from general.words import check_words_shown
 from mcts import SearchSettings, Tree
 from records import episodes, stages
 from records.rows import ALIKE, COLUMNS, LEARNED, revised_episode
@@ -89,7 +90,7 @@ def general_data(
             tasks = task_names(make, world.warm_up)
             names = (draw(tasks, count, rng), draw(tasks, count, rng))
             demonstrations, judged_episodes = lessons(world, *names, rng)
-            check_words(actor.tokenizer, world, demonstrations)
+            check_words_shown(actor.tokenizer, world, demonstrations)
             dialogues["a demonstration"] += demonstrations
             dialogues["a judged episode"] += judged_episodes
     sources = []

@@ -20,7 +20,7 @@ import pytest
 
 from course.classroom import PYTEST, Recorder, apart, place, solution
 from course.exercises import EXERCISES, ROOT, Exercise, body_of, file_of_tests, read
-from engine import command_line
+from engine import UserError, command_line
 
 # Survivors that do what the original does, by exercise: what the changed line is, and why.
 WORDING = "the words of a refusal are nobody's business"
@@ -199,11 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "number", type=int, nargs="*", choices=every, help="of an exercise; all, if none is given"
     )
-    numbers: list[int] = []
-    wrong = command_line.carry_out(
-        "mutants.py", lambda: numbers.extend(parser.parse_args(arguments).number)
-    )
-    return wrong or print_survivors(numbers or every)
+    try:
+        numbers = parser.parse_args(arguments).number
+    except UserError as error:
+        print(f"mutants.py: {command_line.sentence(str(error))}", file=sys.stderr)
+        return 2
+    return print_survivors(numbers or every)
 
 
 def print_survivors(numbers: Sequence[int]) -> int:

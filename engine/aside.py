@@ -6,7 +6,6 @@ whoever is stopped on the way leaves what the next command can bring to an end.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,13 +47,10 @@ def let_go(out: Path, remove: Callable[[Path], None]) -> None:
 
 def settle(out: Path, remove: Callable[[Path], None]) -> None:
     """Bring to its end what a command that was stopped has begun."""
-    let_go_of_it = (out / GONE).exists()
     if (out / WAITING).exists():
-        remove(out)
-    if let_go_of_it:
-        let_go(out, remove)
-    else:
-        bring_back(out)
+        remove(out)  # what the new run has left
+    bring_back(out)
+    let_go(out, remove)
 
 
 def _empty(folder: Path, out: Path) -> None:
@@ -65,5 +61,4 @@ def _empty(folder: Path, out: Path) -> None:
             _empty(path, target)
         else:
             path.rename(target)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    folder.rmdir()

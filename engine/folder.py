@@ -215,12 +215,8 @@ def witness(path: Path) -> None:
             known = witnessed(claim.folder)
             name = path.relative_to(claim.folder).as_posix()
             known[name] = [digest(part_of(path)), *known.get(name, [])[:1]]
-            book = claim.folder / DIGESTS
-            with naming(book):
-                part_of(book).write_text(json.dumps(known) + "\n", encoding="utf-8")
-                sync(part_of(book))
-                part_of(book).replace(book)
-                sync(book.parent)
+            with writing(claim.folder / DIGESTS) as part:
+                part.write_text(json.dumps(known) + "\n", encoding="utf-8")
 
 
 def witnessed(folder: Path) -> dict[str, list[str]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from engine.folder import digest
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = ("envs.py", "agent_r.py", "mcts.py", "critique.py", "train.py")
@@ -37,7 +38,7 @@ def digests(worlds: Sequence[str], data: Iterable[str]) -> dict[str, str]:
     for path in paths:
         if is_file(path):
             name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-            found[str(name)] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(name)] = digest(path)
     return found
 
 

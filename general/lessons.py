@@ -23,7 +23,6 @@ from engine.pieces import in_pieces
 from envs import EpisodeLostError, World
 
 AT_A_TIME = 16  # lessons in a piece of work
-NAMED = 5  # words that a tokenizer does not know
 
 
 def can_teach(world: World, name: str, taught: bool, thoughts: str) -> bool:
@@ -94,33 +93,6 @@ def tell_failed(world: World, records: Sequence[dict[str, Any]]) -> None:
     print(f"{len(failed)} {of} end without success, {limit}.")
 
 
-def check_words(tokenizer: Any, world: World, demonstrations: Sequence[Sequence[Message]]) -> None:
-    """Raise `UserError` if a tiny model lacks words to read the tasks shown, or to act in them.
-
-    Only anybody's own world is looked at, and not what it answers on the way: of ScienceWorld's
-    words, which are gathered from some of its tasks, a few are always missing.  A model that hears
-    a manual was brought, and reads whatever there is.
-    """
-    if world.told or tokenizer.unk_token_id is None or not hasattr(world, "kept_here"):
-        return
-    texts: dict[str, None] = {}  # in their order
-    for messages in demonstrations:
-        texts[messages[0]["content"]] = None
-        texts.update((said["content"], None) for said in messages[1::2])
-    unknown: dict[str, None] = {}
-    for text in texts:
-        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        for token, (start, end) in zip(read["input_ids"], read["offset_mapping"], strict=True):
-            if token == tokenizer.unk_token_id:
-                unknown[text[start:end]] = None
-    if unknown:
-        some = ", ".join(map(repr, list(unknown)[:NAMED]))
-        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        problem = f"its demonstrations hold words that the tiny model does not know, {some}{more}"
-        remedy = "name them in its `words`, of which a tiny model's are made"
-        raise UserError(f"the world {world.name}: {problem}; {remedy}")
-
-
 def begun_again(lesson: Callable[..., Any]) -> Callable[..., Any]:
     """Let a lesson be made anew if the world loses its episode; in the end it raises that."""
 
@@ -174,9 +146,8 @@ def take_turn(episode: Episode, reply: str) -> None:
     """Take a turn of a lesson.  Raises `EpisodeLostError` if the world loses the episode."""
     episode.act(reply)
     if episode.lost:
-        raise EpisodeLostError(
-            str(broken(episode.world, "it loses the episode", parse_action(reply)))
-        )
+        told = broken(episode.world, "it loses the episode", parse_action(reply))
+        raise EpisodeLostError(str(told))
 
 
 @begun_again

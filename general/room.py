@@ -9,10 +9,9 @@ from typing import Any
 from agent_r import Actor, Episode, Step, Trajectory
 from critique import ask
 from engine import UserError
-from envs import World
+from general.words import check_words_of
 
 LOOKED_AT = 5  # tasks of a world
-NAMED = 5  # words that a model lacks
 
 
 def check_room(actor: Actor, exams: Sequence[Any]) -> None:
@@ -32,7 +31,7 @@ def check_room(actor: Actor, exams: Sequence[Any]) -> None:
     for exam in exams:
         tasks = exam.tasks[:LOOKED_AT]
         world = exam.make()
-        check_words_known(actor, world, exam.name)
+        check_words_of(actor.tokenizer, world, exam.name)
         begun = [Episode(world, task).trajectory for task in tasks]
         lengths = [len(actor.format.opening(trajectory.opening)) for trajectory in begun]
         short = [length for length in lengths if not actor.has_room(length)]
@@ -55,16 +54,3 @@ def check_judge(actor: Actor, trajectories: Sequence[Trajectory], name: str) -> 
     if asked and not any(asked):
         problem = f"no question on {name} fits beside it into the context of {actor.max_length}"
         raise UserError(f"--judge-tokens {actor.judge_tokens}: {problem} tokens; give fewer")
-
-
-def check_words_known(actor: Actor, world: World, name: str) -> None:
-    """Raise `UserError` if a tiny model, which hears no manual, lacks words of a world."""
-    unknown = actor.tokenizer.unk_token_id
-    if world.told or unknown is None:
-        return
-    words = dict.fromkeys(world.words.split())
-    missing = [word for word in words if unknown in actor.tokenizer(word)["input_ids"]]
-    if missing:
-        some = ", ".join(missing[:NAMED])
-        problem = f"the model lacks {len(missing)} of the words of {name}, such as {some}"
-        raise UserError(f"{problem}; name one that was made for that world")

@@ -8,13 +8,15 @@ import pytest
 from test_command_line import QUICK
 
 import train
-from engine import UserError
+from agent_r import REVISE
+from engine import UserError, contracts
 from engine.manual import Mark, tell
 from engine.tiny import word_tokenizer
-from envs import EpisodeLostError, Lab, World, make_world
+from envs import SPLITS, EpisodeLostError, Lab, World, make_world
 from extras import show
 from extras.judge import noisy_episodes
-from general.lessons import check_words, demonstration, judged_episode, lessons
+from general.lessons import demonstration, judged_episode, lessons
+from general.words import check_words_shown, unknown_words
 
 
 class Coin(World):
@@ -379,8 +381,8 @@ def test_a_world_of_ours_may_lack_some_words():
     """ScienceWorld gathers its words from some of its tasks."""
     messages = demonstration(Lab(), "lamp-attic-hall-7").messages()
     tokenizer = word_tokenizer("Action: go")
-    check_words(tokenizer, Lab(), [messages])
-    assert "'the', 'lamp'" in told(check_words, tokenizer, own(Coin), [messages])
+    check_words_shown(tokenizer, Lab(), [messages])
+    assert "'the', 'lamp'" in told(check_words_shown, tokenizer, own(Coin), [messages])
 
 
 def test_words_that_a_world_alone_says_need_not_be_known(tmp_path):
@@ -483,3 +485,17 @@ def test_gold_paths_none_of_which_arrives_are_refused():
     tasks = world.tasks("train")
     sentence = told(lessons, world, tasks, tasks[:1], random.Random(0))
     assert sentence.startswith("the world coin: none of 6 demonstrations of coin, which follow")
+
+
+def test_what_the_contracts_cannot_import_is_what_it_is_elsewhere():
+    assert tuple(SPLITS) == contracts.DISJOINT
+    assert contracts.REVISE == REVISE
+
+
+@pytest.mark.parametrize("name", ["lab", "shop", "craft", "textcraft", "scienceworld"])
+def test_each_world_of_ours_names_its_words_so_that_a_tiny_model_knows_them(name):
+    try:
+        words = make_world(name)().words
+    except UserError as error:
+        pytest.skip(str(error))
+    assert unknown_words(word_tokenizer(words), words.split()) == []
