@@ -252,7 +252,7 @@ OUT_OF_RANGE = {
     "--max-depth": ["-1"],
     "--iterations": ["-1"],
     "--lr": ["0"],
-    "--temperature": ["0"],
+    "--temperature": ["0", "1e+39"],
     "--width": ["12"],
     "--layers": ["0"],
     "--pairs": ["0"],
