@@ -30,7 +30,7 @@ from engine import UserError, command_line
 from engine.dialogues import GREEDY, Dialogues, Sampling, Speaker
 from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
-from extras.listing import WHY
+from extras.wording import WHY
 from general.lessons import take_turn, way_from_start
 from mcts import SearchSettings, Tree
 from records.reading import Record, read_run

@@ -34,7 +34,10 @@ from transformers import AutoTokenizer
 from agent_r import BAD, ChatFormat
 from engine import UserError, command_line
 from envs import World, first_error, make_world
-from extras import listing
+from extras.facts import became, example_facts, pair_facts
+from extras.listing import lists_of
+from extras.overview import overview
+from extras.wording import PAPER
 from mcts import SearchSettings
 from records.reading import Iteration, Record, RunFolder, read_run
 
@@ -66,10 +69,10 @@ def page_of(run: RunFolder) -> Page:
     page.head = {
         "name": run.path.resolve().name,
         "config": run.config,
-        "overview": listing.overview(run, iterations, episodes),
+        "overview": overview(run, iterations, episodes),
         "warnings": sorted(notes, key=lambda note: not note["grave"]),
-        "paper": listing.PAPER,
-        "lists": listing.lists_of(run, iterations, episodes),
+        "paper": PAPER,
+        "lists": lists_of(run, iterations, episodes),
         "c_uct": c_uct(run),
         "pieces": tokens.pieces,
     }
@@ -111,10 +114,10 @@ def add_iteration(
         row = {**data_row(record), **example.counts, "env": env, "pair": pair}
         row["tree"] = pairs[pair - 1].get("tree") if pair else tree_of_task.get(record["task"])
         data.append(row)
-        row["facts"] = listing.example_facts(row, str(number))
+        row["facts"] = example_facts(row, str(number))
     for pair, row in zip(pairs, pair_rows, strict=True):
-        row["facts"] = listing.pair_facts(pair, row, row.pop("actions"), str(number))
-        row["became"] = listing.became(row)
+        row["facts"] = pair_facts(pair, row, row.pop("actions"), str(number))
+        row["became"] = became(row)
     told = [[iteration.trees, trees], [pairs, pair_rows], [iteration.data, data]]
     for name, (records, rows) in zip(("trees", "revisions", "examples"), told, strict=True):
         both = zip(records, rows, strict=True)

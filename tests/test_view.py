@@ -20,7 +20,7 @@ import mcts
 from agent_r import ChatFormat, parse_action
 from engine import folder
 from envs import Lab, first_error
-from extras import listing, picture, view
+from extras import picture, view, wording
 from records.reading import read_run
 from records.trees import from_record, whole
 
@@ -130,7 +130,7 @@ def test_the_judge_is_compared_with_the_truth_from_where_it_was_asked(run_path, 
 )
 def test_a_verdict_against_the_truth_by_hand(error, truth, word):
     assert view.compared(error, truth) == word
-    assert word in listing.JUDGE
+    assert word in wording.JUDGE
 
 
 def test_a_curve_is_the_mean_of_stretches_and_shows_what_is_no_number():
@@ -499,7 +499,7 @@ def test_a_pair_is_shown_as_its_record_has_it(reader, run_path):
             kinds["chained"] += "chained" in pair
             kinds["back"] += pair["back"]
         else:
-            assert listing.WHY[pair["dropped"]] in told
+            assert wording.WHY[pair["dropped"]] in told
             kinds[pair["dropped"]] += 1
     assert min(kinds.values()) > 0, kinds
 
@@ -906,7 +906,7 @@ def test_everything_has_a_role_and_a_name(reader):
         assert nameless == []
         assert reader.page.locator("h1").count() == 1
         told = reader.page.text_content(".paper")
-        assert told == listing.PAPER[place.split("/")[0]]
+        assert told == wording.PAPER[place.split("/")[0]]
     assert reader.page.locator("main").count() == 1
 
 
