@@ -366,13 +366,13 @@ def one_model_and_several(evidence: Evidence) -> Evidence:
 
 def benchmarks(evidence: Evidence) -> list[str]:
     """Return the section on the benchmarks: every method by iteration, and Agent-R's leads."""
-    headings = ["benchmark", "method"]
+    headings = ["benchmark", "method", "seeds"]
     headings += [f"iteration {iteration}" for iteration in evidence.iterations]
     headings += ["success, last", "above iteration 0", "Agent-R above it"]
     rows = []
     for world, method in itertools.product(BENCHMARKS, METHODS):
         series = evidence.of(world, method)
-        cells = [world, method]
+        cells = [world, method, numbers_in_words(sorted(series.results)) or "-"]
         for iteration in evidence.iterations:
             cells.append(mean_with_deviation(means(series.scores(iteration))))
         cells.append(mean_with_deviation(series.figures("success")))
@@ -384,7 +384,59 @@ def benchmarks(evidence: Evidence) -> list[str]:
         "Score, mean and sample standard deviation over seeds; differences paired by task. As all "
         "seeds are tested on the same tasks, their intervals are of seeds and tasks crossed.",
         table(headings, rows),
+        "How a method plays behind each iteration, and what it makes of its failures; dropped is "
+        "the share of its pairs of which the world carries out no splice.",
+        table(BENCHMARK_HEADINGS, benchmark_rows(evidence)),
     ]
+
+
+BENCHMARK_HEADINGS = [
+    "benchmark",
+    "method",
+    "iteration",
+    "success",
+    "recovery",
+    "loops",
+    "revisions",
+    "good",
+    "dropped",
+    "revision length",
+]
+
+
+def benchmark_rows(evidence: Evidence) -> list[list[str]]:
+    """Return the rows under `BENCHMARK_HEADINGS`, of what was run."""
+    rows = []
+    for world, method, iteration in itertools.product(BENCHMARKS, METHODS, evidence.iterations):
+        series = evidence.of(world, method)
+        if series.results:
+            rows.append([world, method, str(iteration), *benchmark_cells(series, iteration)])
+    return rows
+
+
+def benchmark_cells(series: Series, iteration: int) -> list[str]:
+    """Return the cells of figures under `BENCHMARK_HEADINGS`."""
+    lengths = series.figures("revision_length", iteration)
+    return [
+        figure_cell(series, "success", iteration),
+        figure_cell(series, "recovery", iteration),
+        figure_cell(series, "loops", iteration),
+        mean_count(series, "revision", iteration),
+        mean_count(series, "good", iteration),
+        dropped_share(series, iteration),
+        mean_with_deviation(lengths, scale=1.0, digits=2),
+    ]
+
+
+def dropped_share(series: Series, iteration: int) -> str:
+    """Return the share of all seeds' pairs that was dropped since no splice can be executed."""
+    pairs = 0
+    dropped = 0
+    for counts in series.figures("counts", iteration):
+        outcomes = ("revision", "dropped_no_error", "dropped_not_executable")
+        pairs += sum(counts.get(outcome, 0) for outcome in outcomes)
+        dropped += counts.get("dropped_not_executable", 0)
+    return percent(dropped / pairs) if pairs else "-"
 
 
 def crossed_cell(differences: Sequence[np.ndarray]) -> str:

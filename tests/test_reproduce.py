@@ -202,11 +202,13 @@ def test_the_benchmarks_leads_are_crossed(project):
         put(f"textcraft agent-r {seed}", left("textcraft", scores, success=[0.0, 0.5]))
         put(f"textcraft bc {seed}", left("textcraft", [[0.0, 0.0], [0.0, 1.0]], success=[0, 0.5]))
     text = report.markdown(2)
-    (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | bc")]
+    (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | bc | 0, 1 |")]
     leads = np.array([[1.0, 0.0], [0.5, 0.0]])
     expected = evidence.interval_in_words(evidence.crossed_interval(leads))
     assert row.split(" | ")[-1] == f"{expected} |"
-    (row,) = [line for line in text.splitlines() if line.startswith("| textcraft | agent-r")]
+    (row,) = [
+        line for line in text.splitlines() if line.startswith("| textcraft | agent-r | 0, 1 |")
+    ]
     rises = np.array([[1.0, 1.0], [0.5, 1.0]])
     expected = evidence.interval_in_words(evidence.crossed_interval(rises))
     assert row.split(" | ")[-2] == expected
@@ -215,6 +217,21 @@ def test_the_benchmarks_leads_are_crossed(project):
     lead = evidence.interval_in_words(evidence.crossed_interval(leads))
     assert row.split(" | ")[-1] == f"bc: {lead} |"
     assert "| scienceworld | agent-r | - |" in text
+
+
+def test_the_benchmarks_tell_what_share_of_the_pairs_was_dropped(project):
+    first = {"revision": 6, "dropped_no_error": 1, "dropped_not_executable": 1, "good": 4}
+    second = {"revision": 1, "dropped_no_error": 0, "dropped_not_executable": 1, "good": 2}
+    for seed, counts in enumerate((first, second)):
+        run = left("textcraft", [[0.0], [1.0]], success=[0.0, 1.0])
+        run["rows"][0]["counts"] = None
+        run["rows"][1]["counts"] = counts
+        put(f"textcraft agent-r {seed}", run)
+    lines = report.markdown(2).splitlines()
+    (row,) = [line for line in lines if line.startswith("| textcraft | agent-r | 1 |")]
+    assert row.split(" | ")[-4:-1] == ["4", "3", "20.0"]
+    (row,) = [line for line in lines if line.startswith("| textcraft | agent-r | 0 |")]
+    assert row.split(" | ")[-4:-1] == ["-", "-", "-"]
 
 
 def test_a_run_that_was_cut_off_goes_on_and_one_that_was_whole_is_not_run_again(project):
