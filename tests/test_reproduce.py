@@ -516,6 +516,26 @@ def test_the_table_of_the_readme_is_that_of_the_runs():
         assert any(line.startswith(f"| {world}: ") and row in line for line in text.splitlines())
 
 
+def test_what_is_told_of_scienceworld_is_what_its_runs_say():
+    results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    section = results[results.index("### ScienceWorld") : results.index("### TextCraft")]
+    lines = (plan.FOLDER / "report.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) >= 14
+    assert [row for row in rows if row not in lines] == []
+    found = evidence.read_evidence(5)
+    agent_r = found.of("scienceworld", "agent-r")
+    cloned = found.of("scienceworld", "bc")
+    before, after = (100 * mean(evidence.means(agent_r.scores(k))) for k in (0, None))
+    for name in ("README.md", "results/README.md", "docs/gain.md"):
+        text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+        for differences in (agent_r.rises(None), agent_r.gains(cloned)):
+            crossed = evidence.crossed_interval(np.array(differences))
+            assert evidence.interval_in_words(crossed) in text
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"from {before:.1f} to {after:.1f}" in readme
+
+
 def test_a_report_on_nothing_is_refused(project):
     with pytest.raises(UserError, match="no finished run"):
         report.markdown(5)
