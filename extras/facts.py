@@ -72,7 +72,7 @@ def pair_facts(pair: Record, row: Record, actions: Sequence[str], place: str) ->
 
 def became_fact(row: Record, place: str) -> Fact:
     """Return what became of a pair, and where its example is."""
-    fact = ["became", became(row)]
+    fact: Fact = ["became", became(row)]
     if row["made"]:
         fact.append([f"example {row['made']}: its tokens", f"tokens/{place}/{row['made']}"])
     return fact

@@ -6,7 +6,7 @@ A row has cells, under `keys` what it is to each filter, and under `to` the pane
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -246,20 +246,18 @@ def score_key(end: Record) -> str:
 
 def loops_key(share: float | None) -> str | None:
     """Return what a share of repeated steps is to its filter; None where it is not known."""
-    return of_number(share, lambda share: share <= 1 / 3, ("none", "some", "many"))
+    return of_number(share, 1 / 3, ("none", "some", "many"))
 
 
 def revisions_key(count: int | None) -> str | None:
     """Return what a number of revisions is to its filter; None where it is not known."""
-    return of_number(count, lambda count: count <= 1, ("0", "1", "2"))
+    return of_number(count, 1, ("0", "1", "2"))
 
 
-def of_number(
-    value: float | None, few: Callable[[float], bool], names: Sequence[str]
-) -> str | None:
-    """Return the name of none, few or many of something; None where it is not known."""
+def of_number(value: float | None, few: float, names: Sequence[str]) -> str | None:
+    """Return the name of none, at most `few` or more of something; None where it is not known."""
     if value is None:
         return None
     if not value:
         return names[0]
-    return names[1] if few(value) else names[2]
+    return names[1] if value <= few else names[2]

@@ -18,6 +18,7 @@ from extras.wording import (
     FIGURES,
     JUDGE,
     NONE,
+    NOTHING,
     REVISION_LENGTH,
     SCORE,
     Count,
@@ -91,11 +92,11 @@ def figure_table(
         for row in rows:
             cell: Cell = counted(row, count)
             leads = row["iteration"] in judged and world in run.worlds
-            if leads and count.outcome and cell not in (NONE, "0"):
+            if leads and count.outcome and cell not in NOTHING:
                 filters = f"outcome={count.outcome}{of_world(run, quote(world), '&world={}')}"
                 cell = [cell, f"revisions/{row['iteration']}?{filters}"]
             cells.append(cell)
-        if any(cell not in (NONE, "0") for cell in cells):
+        if any(cell not in NOTHING for cell in cells):
             lines.append([count.name, *cells])
     columns = ["iteration", *(str(row["iteration"]) for row in rows)]
     title = f"After each iteration{of_world(run, world, ': {}')}"

@@ -35,6 +35,7 @@ PANELS = {"trees": "tree", "revisions": "revision", "examples": "tokens"}  # of 
 # --- names
 
 NONE = "\u2013"  # in place of a figure that there is not
+NOTHING = (NONE, "0")  # how a count is written of which there are none
 JUDGE = {
     "exact": "the very step",
     "early": "too early",
