@@ -20,6 +20,7 @@ import envs
 from engine import UserError
 from engine.tiny import word_tokenizer
 from envs import ANSWERED, CHANGED, REFUSED, SPLITS, first_error, make_world
+from general.lessons import lessons
 from worlds.craft import Craft, Recipe, errands
 from worlds.recipes import Book, TaggedRecipe
 
@@ -193,15 +194,49 @@ def test_choices_of_the_small_world_name_every_powder_and_never_the_word_for_it(
     env = Craft()
     env.reset(options={"task": "oak_mug-0"})
     env.commands = ["craft 2 mug using 3 oak, 4 powder", "craft 3 axe using 1 bar, 2 rod"]
+    powders = ("coal", "sand", "salt")
     assert sorted(env.choices()) == sorted(
         [
-            *(f"craft 2 mug using 3 oak, 4 {powder}" for powder in ("coal", "sand", "salt")),
-            *(f"get 4 {powder}" for powder in ("coal", "sand", "salt")),
-            *("craft 3 axe using 1 bar, 2 rod", "get 3 oak", "get 1 bar", "get 2 rod"),
+            *(f"craft 2 mug using 3 oak, 4 {powder}" for powder in powders),
+            *(f"craft mug using 3 oak, 4 {powder}" for powder in powders),
+            *("craft 3 axe using 1 bar, 2 rod", "craft axe using 1 bar, 2 rod"),
+            *(f"get {amount} {powder}" for amount in (4, 64) for powder in powders),
+            *("get 3 oak", "get 1 bar", "get 2 rod"),
+            *("get 64 oak", "get 64 bar", "get 64 rod"),
         ]
     )
     env.commands = ["craft 1 fire charge using 1 gunpowder, 1 blaze powder"]
-    assert env.choices() == [*env.commands, "get 1 gunpowder", "get 1 blaze powder"]
+    crafts = [*env.commands, "craft fire charge using 1 gunpowder, 1 blaze powder"]
+    gets = ["get 1 gunpowder", "get 64 gunpowder", "get 1 blaze powder", "get 64 blaze powder"]
+    assert env.choices() == [*crafts, *gets]
+
+
+def test_what_the_expert_does_in_the_small_world_is_among_the_choices_wherever_it_stands():
+    env, rng = Craft(), random.Random(0)
+    for task in rng.sample(env.tasks("train"), 100):
+        env.reset(options={"task": task})
+        done = False
+        while not done:
+            action = env.expert()[0]
+            assert action in env.choices()
+            _, _, terminated, truncated, _ = env.step(action)
+            done = terminated or truncated
+
+
+@both
+def test_a_refused_get_by_the_stack_is_among_the_judged_mistakes(make):
+    """Else a judge learns that what looks like the expert's `get` is good, whatever the answer."""
+    env, rng = make(), random.Random(0)
+    tasks = rng.sample(list(env.tasks("train")), 100)
+    _, judged = lessons(env, tasks[:50], tasks[50:], rng)
+    verdicts = Counter()
+    for messages in judged:
+        for question, answer in zip(messages[::2], messages[1::2], strict=True):
+            action, _, observation = question["content"].rpartition("Action: ")[2].partition("\n")
+            if action.startswith("get 64") and "Could not find" in observation:
+                verdicts[answer["content"]] += 1
+    assert list(verdicts) == ["Judgment: Bad"]
+    assert verdicts["Judgment: Bad"] >= 5
 
 
 def test_in_the_small_world_amounts_and_powder_change_from_number_to_number():

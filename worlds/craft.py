@@ -189,16 +189,23 @@ class Craft(World):
         return errands(batches[::-1], self.inventory)
 
     def choices(self) -> list[str]:
-        """Craft or get what the prompt shows, in amounts that recipes name, with any powder."""
+        """Craft or get what the prompt shows, with any powder.
+
+        Crafts are said as the prompt has them and without the amount of the output, things are got
+        in the amounts of a recipe and by the stack.  The second is the expert's way each time: if
+        none of the mistakes looked like it, a judge could tell them by their looks.
+        """
         crafts = []
+        gets = []
         for command in self.commands:
             for powder in self.POWDERS:
-                crafts.append(re.sub(r"(?<=\d )powder", powder, command))
-        gets = []
-        for command in crafts:
-            inputs = command.split(" using ")[1]
-            for amount_of_thing in inputs.split(", "):
-                gets.append(f"get {amount_of_thing}")
+                shown = re.sub(r"(?<=\d )powder", powder, command)
+                crafts.append(shown)
+                crafts.append(re.sub(r"^craft \d+ ", "craft ", shown))
+                for amount_of_thing in shown.split(" using ")[1].split(", "):
+                    thing = amount_of_thing.split(maxsplit=1)[1]
+                    gets.append(f"get {amount_of_thing}")
+                    gets.append(f"get {STACK} {thing}")
         return [*dict.fromkeys(crafts), *dict.fromkeys(gets)]  # each once
 
     def _get(self, name: str, amount: int) -> str:
