@@ -89,7 +89,10 @@ class World:
         return []
 
     def choices(self) -> list[str]:
-        """Return what one might sensibly try here, mistakes included, or nothing."""
+        """Return what one might sensibly try here, mistakes included, or nothing.
+
+        Mistakes must look like the expert's actions, else a judge knows them by their looks.
+        """
         return []
 
     def thought(self) -> str:

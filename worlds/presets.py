@@ -38,7 +38,8 @@ WITH_GENERAL_DATA: dict[str, Any] = {"eta": 0.2, "warmup_lr": 2e-5}
 PRESETS: dict[str, dict[str, Any]] = {
     "shop": {"warmup_steps": 750, "warmup_tasks": 6000, "judge_share": 0.4, "eta": 0.9},
     "craft": {
-        "warmup_steps": 2500,
+        "warmup_lr": 1e-3,
+        "warmup_steps": 4000,
         "warmup_tasks": 12000,
         "judge_share": 0.15,
         "steps": 1000,
