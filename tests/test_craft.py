@@ -21,7 +21,7 @@ from engine import UserError
 from engine.tiny import word_tokenizer
 from envs import ANSWERED, CHANGED, REFUSED, SPLITS, first_error, make_world
 from general.lessons import lessons
-from worlds.craft import Craft, Recipe, errands
+from worlds.craft import Craft, Recipe, errands, misread
 from worlds.recipes import Book, TaggedRecipe
 
 # --- rules
@@ -199,7 +199,9 @@ def test_choices_of_the_small_world_name_every_powder_and_never_the_word_for_it(
         [
             *(f"craft 2 mug using 3 oak, 4 {powder}" for powder in powders),
             *(f"craft mug using 3 oak, 4 {powder}" for powder in powders),
+            *(f"craft mug using 1 oak, 2 {powder}" for powder in powders),
             *("craft 3 axe using 1 bar, 2 rod", "craft axe using 1 bar, 2 rod"),
+            "craft axe using 3 bar, 4 rod",
             *(f"get {amount} {powder}" for amount in (4, 64) for powder in powders),
             *("get 3 oak", "get 1 bar", "get 2 rod"),
             *("get 64 oak", "get 64 bar", "get 64 rod"),
@@ -209,6 +211,23 @@ def test_choices_of_the_small_world_name_every_powder_and_never_the_word_for_it(
     crafts = [*env.commands, "craft fire charge using 1 gunpowder, 1 blaze powder"]
     gets = ["get 1 gunpowder", "get 64 gunpowder", "get 1 blaze powder", "get 64 blaze powder"]
     assert env.choices() == [*crafts, *gets]
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "expected"),
+    [
+        ("craft axe using 2 bar, 1 rod", "craft 5 rod using 7 elm, 8 coal", "7 bar, 8 rod"),
+        ("craft stick using 2 oak planks", "craft 1 lamp using 4 wax, 1 coal", "4 oak planks"),
+        ("craft box using 5 bar, 6 elm", "craft 2 stick using 3 planks", "3 bar, 6 elm"),
+        (
+            "craft box using 1 disc 13, 6 elm",
+            "craft 2 rod using 3 disc 4, 7 oak",
+            "3 disc 13, 7 elm",
+        ),
+    ],
+)
+def test_who_misreads_takes_the_amounts_of_another_line(command, line, expected):
+    assert misread(command, line) == f"{command.split(' using ')[0]} using {expected}"
 
 
 def test_what_the_expert_does_in_the_small_world_is_among_the_choices_wherever_it_stands():
@@ -224,19 +243,26 @@ def test_what_the_expert_does_in_the_small_world_is_among_the_choices_wherever_i
 
 
 @both
-def test_a_refused_get_by_the_stack_is_among_the_judged_mistakes(make):
-    """Else a judge learns that what looks like the expert's `get` is good, whatever the answer."""
+def test_what_looks_like_the_experts_way_and_is_refused_is_among_the_judged_mistakes(make):
+    """Else a judge learns that what looks like the expert's way is good, whatever the answer."""
     env, rng = make(), random.Random(0)
-    tasks = rng.sample(list(env.tasks("train")), 100)
-    _, judged = lessons(env, tasks[:50], tasks[50:], rng)
-    verdicts = Counter()
+    tasks = rng.sample(list(env.tasks("train")), 300)
+    _, judged = lessons(env, tasks[:20], tasks[20:], rng)
+    kinds = {  # what is done, and what is answered
+        "get 64 [a-z]": "Could not find",
+        "craft [a-z]": "Could not find enough",
+        "craft [a-z ]+ using": "Could not find a valid recipe",
+    }
+    verdicts = {kind: Counter() for kind in kinds}
     for messages in judged:
         for question, answer in zip(messages[::2], messages[1::2], strict=True):
             action, _, observation = question["content"].rpartition("Action: ")[2].partition("\n")
-            if action.startswith("get 64") and "Could not find" in observation:
-                verdicts[answer["content"]] += 1
-    assert list(verdicts) == ["Judgment: Bad"]
-    assert verdicts["Judgment: Bad"] >= 5
+            for kind, refusal in kinds.items():
+                if re.match(kind, action) and refusal in observation:
+                    verdicts[kind][answer["content"]] += 1
+    for counts in verdicts.values():
+        assert list(counts) == ["Judgment: Bad"]
+        assert counts["Judgment: Bad"] >= 5
 
 
 def test_in_the_small_world_amounts_and_powder_change_from_number_to_number():

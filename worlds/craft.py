@@ -62,6 +62,14 @@ def errands(batches: Sequence[Recipe], inventory: Counter[str]) -> list[str]:
     return actions
 
 
+def misread(command: str, line: str) -> str:
+    """Return a command with the amounts of what goes into another line, as far as they reach."""
+    amount = r"(?:^|(?<=, ))\d+"
+    amounts = iter(re.findall(amount, line.split(" using ")[1]))
+    product, inputs = command.split(" using ")
+    return f"{product} using " + re.sub(amount, lambda own: next(amounts, own[0]), inputs)
+
+
 class Craft(World):
     """Craft one thing by TextCraft's rules, with our own recipes.
 
@@ -191,21 +199,21 @@ class Craft(World):
     def choices(self) -> list[str]:
         """Craft or get what the prompt shows, with any powder.
 
-        Crafts are said as the prompt has them and without the amount of the output, things are got
-        in the amounts of a recipe and by the stack.  The second is the expert's way each time: if
-        none of the mistakes looked like it, a judge could tell them by their looks.
+        Crafts are said as the prompt has them, without the amount of the output, and so with the
+        amounts of the line before, which is how one misreads.  Things are got in the amounts of a
+        recipe and by the stack.  If none of the mistakes looked like the expert's way, a judge
+        could tell them by their looks.
         """
         crafts = []
         gets = []
-        for command in self.commands:
+        for place, command in enumerate(self.commands):
             for powder in self.POWDERS:
                 shown = re.sub(r"(?<=\d )powder", powder, command)
-                crafts.append(shown)
-                crafts.append(re.sub(r"^craft \d+ ", "craft ", shown))
-                for amount_of_thing in shown.split(" using ")[1].split(", "):
+                said = re.sub(r"^craft \d+ ", "craft ", shown)
+                crafts += [shown, said, misread(said, self.commands[place - 1])]
+                for amount_of_thing in said.split(" using ")[1].split(", "):
                     thing = amount_of_thing.split(maxsplit=1)[1]
-                    gets.append(f"get {amount_of_thing}")
-                    gets.append(f"get {STACK} {thing}")
+                    gets += [f"get {amount_of_thing}", f"get {STACK} {thing}"]
         return [*dict.fromkeys(crafts), *dict.fromkeys(gets)]  # each once
 
     def _get(self, name: str, amount: int) -> str:
