@@ -62,12 +62,20 @@ def errands(batches: Sequence[Recipe], inventory: Counter[str]) -> list[str]:
     return actions
 
 
-def misread(command: str, line: str) -> str:
-    """Return a command with the amounts of what goes into another line, as far as they reach."""
-    amount = r"(?:^|(?<=, ))\d+"
-    amounts = iter(re.findall(amount, line.split(" using ")[1]))
-    product, inputs = command.split(" using ")
-    return f"{product} using " + re.sub(amount, lambda own: next(amounts, own[0]), inputs)
+def ingredients(inputs: str) -> list[tuple[str, str]]:
+    """Return the pairs of an amount and a thing of `2 oak, 4 sand`."""
+    return re.findall("([0-9]+) ([^,]+)", inputs)
+
+
+def misread(inputs: str, line: str) -> str:
+    """Return inputs with the amounts of another line's, as far as these reach."""
+    amounts = [amount for amount, _ in ingredients(line)]
+    things = []
+    for place, (amount, thing) in enumerate(ingredients(inputs)):
+        if place < len(amounts):
+            amount = amounts[place]
+        things.append(f"{amount} {thing}")
+    return ", ".join(things)
 
 
 class Craft(World):
@@ -178,7 +186,7 @@ class Craft(World):
         if not craft:
             return "Could not execute that"
         spent: Counter[str] = Counter()
-        for amount, name in re.findall("([0-9]+) ([^,]+)", craft[2]):
+        for amount, name in ingredients(craft[2]):
             spent += Counter({name: int(amount)})
         return self._craft(craft[1], spent)
 
@@ -199,21 +207,23 @@ class Craft(World):
     def choices(self) -> list[str]:
         """Craft or get what the prompt shows, with any powder.
 
-        Crafts are said as the prompt has them, without the amount of the output, and so with the
-        amounts of the line before, which is how one misreads.  Things are got in the amounts of a
-        recipe and by the stack.  If none of the mistakes looked like the expert's way, a judge
-        could tell them by their looks.
+        Crafts are said as the prompt has them; as the expert does, without the amount of the
+        output; and misread, with the amounts of the line before (the first with the last's).
+        Things are got in the amounts of a recipe, and by the stack, as the expert does.
         """
         crafts = []
         gets = []
         for place, command in enumerate(self.commands):
+            line_before = self.commands[place - 1].split(" using ")[1]
             for powder in self.POWDERS:
                 shown = re.sub(r"(?<=\d )powder", powder, command)
-                said = re.sub(r"^craft \d+ ", "craft ", shown)
-                crafts += [shown, said, misread(said, self.commands[place - 1])]
-                for amount_of_thing in said.split(" using ")[1].split(", "):
-                    thing = amount_of_thing.split(maxsplit=1)[1]
-                    gets += [f"get {amount_of_thing}", f"get {STACK} {thing}"]
+                product, inputs = re.sub(r"^craft \d+ ", "craft ", shown).split(" using ")
+                crafts.append(shown)
+                crafts.append(f"{product} using {inputs}")
+                crafts.append(f"{product} using {misread(inputs, line_before)}")
+                for amount, thing in ingredients(inputs):
+                    gets.append(f"get {amount} {thing}")
+                    gets.append(f"get {STACK} {thing}")
         return [*dict.fromkeys(crafts), *dict.fromkeys(gets)]  # each once
 
     def _get(self, name: str, amount: int) -> str:

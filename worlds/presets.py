@@ -3,6 +3,7 @@
 `several` stands for more than one world at a time and is a first guess.  TextCraft is searched at a
 lower temperature, since drawn at 1 its long thoughts go astray even in episodes that succeed.  Of
 ScienceWorld few tasks are demonstrated, so that the search is of tasks whose way was not shown.
+Craft's warm-up is slow and long, since after a hurried one some seeds guess amounts for good.
 """
 
 from __future__ import annotations
