@@ -6,7 +6,7 @@ trajectory is the bad one through t', then a revision thought, and the good acti
 node: the agent errs, notices, and goes another way.
 
 Read in order: `pair_leaves`, `find_first_errors` (the judge), `splice`, `execute`, `criticise`,
-`failed_prefixes` (measuring, which alone may ask a world's truth).
+`failed_prefixes` (measuring: it may ask a world's truth, and so may `--critic truth`).
 `python -m extras.show revision` shows one revision.
 
 Changed from the released code, which pairs any two leaves by their gap in score and may cut inside

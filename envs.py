@@ -5,9 +5,9 @@ at the end: all as text, through Gymnasium's `reset` and `step`.  Given the task
 deterministic, so that replaying its actions returns to any state.
 
 Read in order: `World` (what every world shares), `Lab` (rooms, hidden things, doors: the one world
-that a reader needs), `distance` and `first_error` (the truth, for warm-up and measurement only) and
-`make_world`, which finds worlds by name.  The other worlds, the paper's benchmarks among them,
-stand in worlds/, a file each.  `python -m extras.show play lab` lets you play one by hand.
+that a reader needs), `distance` and `first_error` (the truth, which only warm-up, measurement and
+an ablation ask) and `make_world`, which finds worlds by name.  Other worlds, the benchmarks among
+them, stand in worlds/, a file each.  `python -m extras.show play lab` lets you play one by hand.
 """
 
 from __future__ import annotations

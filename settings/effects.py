@@ -37,6 +37,11 @@ class Plan:
         return self.config.iterations > 0 and self.config.method in methods
 
     @property
+    def prefers_found_ones(self) -> bool:
+        """Whether eto prefers good trajectories of the search, not the expert's."""
+        return self.is_of("eto") and self.config.winners == "search"
+
+    @property
     def uses_general_data(self) -> bool:
         """Whether anything is learned from general data."""
         beside = self.imitates and (self.config.method == "bc" or self.config.eta < 1)
@@ -76,7 +81,7 @@ IN_SOME_RUNS = {
     "critic": lambda plan: plan.is_of("agent-r"),
     "splice": lambda plan: plan.is_of("agent-r"),
     "pairing": lambda plan: plan.is_of("agent-r"),
-    "idle": lambda plan: plan.is_of(*LEARNING),
+    "idle": lambda plan: plan.is_of(*LEARNING) or plan.prefers_found_ones,
     "revision_share": lambda plan: plan.is_of(*REVISING) and plan.config.eta > 0,
     "tasks": lambda plan: plan.searches,
     "simulations": lambda plan: plan.searches,

@@ -166,6 +166,16 @@ def test_a_quick_run_of_ones_own_world_works(tmp_path, capsys):
     assert [row["iteration"] for row in rows] == [0, 1]
 
 
+def test_the_world_that_stands_in_the_readme_works_as_it_stands_there(tmp_path, monkeypatch):
+    readme = (Path(train.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "coin.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = [*QUICK, "--tiny", "--env", "coin:Coin"]
+    assert train.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert len(read_lines(tmp_path / "out" / "results.jsonl")) == 2
+
+
 def test_a_world_with_an_expert_but_without_choices_works(tmp_path):
     arguments = [*QUICK, "--tiny", "--env", "test_command_line:NoChoices"]
     assert train.main([*arguments, "--out", str(tmp_path / "out")]) == 0

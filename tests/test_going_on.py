@@ -680,7 +680,8 @@ def test_every_flag_always_has_an_effect_or_is_said_to_have_one_in_some_runs():
     ("changes", "taught", "expected"),
     [
         ({}, False, "dpo_lr dpo_beta winners thoughts general recipes warmup_lr"),
-        ({"method": "eto"}, False, "critic splice idle eta lr steps revision_share"),
+        ({"method": "eto"}, False, "critic splice eta lr steps revision_share"),
+        ({"method": "eto", "winners": "expert"}, False, "critic splice idle eta lr steps"),
         ({"method": "bc"}, False, "tasks simulations alpha pairs beta eta dpo_lr"),
         ({"method": "direct-revision"}, False, "critic splice pairing winners"),
         ({"model": "m"}, False, "width layers lookback warmup_tasks judge_share"),
@@ -698,6 +699,10 @@ def test_flags_that_change_nothing_are_named(changes, taught, expected):
     assert without_effect(plan, []) == []
     useful = [name for name in every if flag(name) not in found]
     assert without_effect(plan, useful) == []
+
+
+def test_eto_cuts_what_it_prefers_where_idle_says_so():
+    assert without_effect(Plan(Config(method="eto")), ["idle"]) == []
 
 
 def test_a_run_says_in_one_line_what_was_given_for_nothing(tmp_path, capsys):
