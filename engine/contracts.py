@@ -10,6 +10,7 @@ class of `--env module:Class`) and `KEPT` (what such a class is asked for beside
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -17,7 +18,6 @@ import math
 import numbers
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ MOST_STEPS = 10_000  # of an episode; more fit no context
 SHOWN = 5  # worlds of a module
 DISJOINT = ("train", "validation", "test")  # `envs.SPLITS`, which this module cannot import
 REVISE = "revise"  # `agent_r.REVISE`, which this module cannot import
+LOOKING = ("expert", "gold", "choices", "thought")  # methods that leave an episode as it is
 
 # --- what an episode asks for
 
@@ -44,6 +45,7 @@ def begun(world: Any, task: str) -> tuple[str, str]:
     for text in pair:
         check_text(world, "begin", text)
     check_state(world, "begin")
+    check_counts(world)
     if world.done:
         raise broken(world, "begin has set done, but no episode is over before its first action")
     return pair
@@ -121,7 +123,7 @@ def check_pair(world: Any, method: str, pair: Any, needed: str) -> None:
 # --- how it is told
 
 
-@contextmanager
+@contextlib.contextmanager
 def naming(world: Any, method: str, action: str | None = None) -> Iterator[None]:
     """Raise a `UserError` that names the world for whatever its own code raises in this block."""
     try:
@@ -145,7 +147,9 @@ def broken(world: Any, problem: str, action: str | None = None) -> UserError:
 
 def raised(error: BaseException) -> str:
     """Return an exception as part of a sentence: its kind, what it says, and what raised it."""
-    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    told = type(error).__name__
+    with contextlib.suppress(Exception):  # a stranger's exception may not be able to say anything
+        told += f": {error}" if str(error) else ""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{told} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
@@ -174,8 +178,11 @@ def imported(name: str, module_name: str) -> Any:
         raise UserError(f"--env {name}: {reason}") from error
 
 
-def own_world(name: str, module: Any, class_name: str, base: type) -> type:
-    """Check a class that is not ours; one that inherits nothing gets the defaults of `base`."""
+def own_world(name: str, module: Any, class_name: str, base: type) -> Callable[[], Any]:
+    """Check a class that is not ours, and return a maker of its copies.
+
+    One that inherits nothing gets the defaults of `base`.
+    """
     world_class = getattr(module, class_name, None)
     if world_class is None:
         here = f"the module {module.__name__} has no class {class_name!r}"
@@ -197,7 +204,20 @@ def own_world(name: str, module: Any, class_name: str, base: type) -> type:
         world_class = type(world_class.__name__, (world_class, base), {})
     check_settable(name, world_class, base)
     keep(world_class, base)
-    return world_class
+    return functools.partial(copy_of, name, world_class)
+
+
+def copy_of(name: str, world_class: type) -> Any:
+    """Return a copy of a class that is not ours.  Raises `UserError` if there can be none."""
+    try:
+        world = world_class()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # of an abstract class, say
+        raise UserError(f"--env {name}: no copy of it can be made: {raised(error)}") from error
+    if not isinstance(world, world_class):
+        raise UserError(f"--env {name}: no copy of it can be made: calling it gives {world!r}")
+    return world
 
 
 def worlds_of(module: Any, base: type) -> str:
@@ -254,8 +274,13 @@ def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Cal
         if method == "reset":
             self.task_now = named["options"]["task"]
         with naming(self, called, action):
+            before = state_of(self) if method in LOOKING else {}
             bound = own.__get__(self, type(self)) if hasattr(own, "__get__") else own
             result = bound(*args, **named)
+            for field, value in before.items():
+                if value != getattr(self, field):
+                    problem = f"{method} changes {field} from {value!r} to {getattr(self, field)!r}"
+                    raise broken(self, f"{problem}; whoever only looks must leave all as it is")
         if getattr(type(self), method) is not asked:  # a derived class asks, and answers itself
             return result
         return check(self, called, result, *args)
@@ -263,19 +288,32 @@ def kept(method: str, own: Callable[..., Any], check: Callable[..., Any]) -> Cal
     return asked
 
 
+def state_of(world: Any) -> dict[str, Any]:
+    """Return where an episode stands, as far as everybody sees it."""
+    return {field: getattr(world, field) for field in ("score", "done", "won")}
+
+
 def kept_fields(world: Any, called: str, result: Any) -> Any:  # noqa: ARG001
-    """Look at what a copy of a world says of itself."""
+    """Look at what a copy of a world says of itself, and whether an episode can be noted in it."""
+    with naming(world, "setting an attribute"):
+        world.task_now = None
     for field in ("name", "words", "manual", "told"):
         with naming(world, field):
             check_text(world, field, getattr(world, field))
     if not world.name.strip():
         raise broken(world, "its name is empty")
+    check_counts(world)
+    return result
+
+
+def check_counts(world: Any) -> None:
+    """Raise `UserError` for a number of steps or of copies that is none."""
     for field in ("step_limit", "parallel"):
-        value = getattr(world, field)
+        with naming(world, field):
+            value = getattr(world, field)
         if not isinstance(value, int) or not 1 <= value <= MOST_STEPS:
             must = f"it must be a whole number, at least 1 and at most {MOST_STEPS:,}"
             raise broken(world, f"its {field} is {value!r}; {must}")
-    return result
 
 
 def kept_tasks(world: Any, method: str, names: Any, split: str = "") -> Any:
@@ -283,6 +321,8 @@ def kept_tasks(world: Any, method: str, names: Any, split: str = "") -> Any:
     asked = f"{method}({split!r})"
     if not isinstance(names, Sequence) or isinstance(names, str | bytes):
         raise broken(world, f"{asked} returns {kind_of(names)} where a list of names is needed")
+    with naming(world, asked):
+        names = list(names)
     if not names:
         raise broken(world, f"{asked} names no tasks")
     seen = set()
@@ -312,11 +352,16 @@ def check_disjoint(world: Any, split: str, names: set[str]) -> None:
 
 
 def kept_way(world: Any, method: str, way: Any) -> Any:
-    """Look at a list of actions; an expert's is empty where it has arrived, and nowhere else."""
+    """Look at a list of actions; an expert's is empty where it has arrived, and nowhere else.
+
+    What is returned is a list of its own, since a world's may change as its episode goes on.
+    """
     if way is None and method == "expert":
         return way
     if not isinstance(way, Sequence) or isinstance(way, str | bytes):
         raise broken(world, f"{method} returns {kind_of(way)} where a list of actions is needed")
+    with naming(world, method):
+        way = list(way)
     if len(way) > MOST_STEPS:
         raise broken(world, f"{method} returns {len(way):,} actions; {MOST_STEPS:,} are too many")
     for action in way:

@@ -70,7 +70,8 @@ def bare(line: str) -> str:
 # `Judgment: not bad`, and not the question itself, `Judgment: Good, Bad or Uncertain`; but
 # `Judgment: Bad, good try`.
 WORD = r"(?:good|bad|uncertain)(?![a-z])"
-AROUND = r"(?:[\s*_`\"'#()\[\]{}<>\u201c\u201d\u2018\u2019]|</?\w+>)*"  # the dress of a word
+# The dress of a word.  No sign of it can be read in two ways, else looking would take for ever.
+AROUND = r"(?:[\s*_`\"'#()\[\]{}<>\u201c\u201d\u2018\u2019]|</?[a-z\d]+>)*"
 LABEL_OF_WORD = (
     rf"(?<![a-z])judge?ments?(?![a-z]){AROUND}(?:is\b|[:\uff1a=\u2013\u2014\u2192-]>?|\n)"
 )

@@ -248,6 +248,13 @@ def test_the_verdict_is_the_last_judgement_however_it_is_dressed(reply, verdict)
     assert parse_verdict(reply) == verdict
 
 
+@pytest.mark.parametrize("dress", ["<_>", "<__>", "<b_>", "<1>", "</b>", "**"])
+def test_a_verdict_in_any_dress_is_read_at_once(dress):
+    began = time.perf_counter()
+    assert parse_verdict(f"Judgment: {dress * 200}x") == "Uncertain"
+    assert time.perf_counter() - began < 1
+
+
 # --- trajectories and episodes
 
 

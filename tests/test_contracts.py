@@ -1,8 +1,11 @@
 """What anybody's own world owes: each breach is told in one sentence, before anything is taught."""
 
+import abc
 import functools
 import random
 import re
+from collections import deque
+from collections.abc import Sequence
 
 import pytest
 from test_command_line import QUICK
@@ -47,15 +50,18 @@ class Coin(World):
         return ["say heads", "say tails"]
 
 
+HEADS = {"options": {"task": "heads-train-0"}}
+
+
 def own(world_class):
     """A copy of a class of this module, loaded as `--env` loads it."""
     return make_world(f"{__name__}:{world_class.__name__}")()
 
 
-def told(call, *arguments):
+def told(call, *arguments, **named):
     """The sentence in which a call is refused."""
     with pytest.raises(UserError) as refusal:
-        call(*arguments)
+        call(*arguments, **named)
     sentence = str(refusal.value)
     assert "\n" not in sentence
     assert len(sentence) < 400
@@ -293,6 +299,172 @@ def test_a_gold_path_that_is_longer_than_an_episode_is_shown_as_far_as_that_goes
     )
     assert lessons(own(Coin), tasks, tasks[:1], random.Random(0))
     assert capsys.readouterr().out == ""
+
+
+# --- what is the world's own, and what must stay as it is
+
+
+class OwnPlan(Coin):
+    """A world that returns the very plan that it goes through, and a deque of what one may try."""
+
+    def begin(self, task):
+        told = super().begin(task)
+        self.plan = ["say edge", f"say {self.side}"]
+        return told
+
+    def act(self, action):
+        if action == self.plan[0]:
+            self.plan.pop(0)
+            self.done = not self.plan
+            self.score = float(self.done)
+        return "no."
+
+    def expert(self):
+        return self.plan
+
+    def choices(self):
+        return deque(super().choices())
+
+
+class CopiedPlan(OwnPlan):
+    def expert(self):
+        return list(super().expert())
+
+
+class GoldDeque(Coin):
+    expert = World.expert
+
+    def gold(self):
+        return deque([f"say {self.side}"])
+
+
+class Hurried(Coin):
+    """A world whose looking is an action: of the expert, by the sides of coins, or of others."""
+
+    def expert(self):
+        self.act("say heads")
+        return super().expert()
+
+    def thought(self):
+        self.done = True
+        return ""
+
+    def choices(self):
+        self.won = True
+        return super().choices()
+
+
+def test_a_plan_that_the_world_returns_and_goes_through_is_taught_as_it_was():
+    world = own(OwnPlan)
+    assert demonstration(world, "tails-train-0").actions == ["say edge", "say tails"]
+    for seed in range(40):
+        dialogues = [
+            judged_episode(own(kind), "tails-train-0", ["say heads"], random.Random(seed))
+            for kind in (OwnPlan, CopiedPlan)
+        ]
+        assert dialogues[0] == dialogues[1]
+
+
+def test_a_way_need_not_be_a_list():
+    tasks = own(GoldDeque).tasks("train")
+    assert lessons(own(GoldDeque), tasks, tasks, random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("expert", "score from 0.0 to 1.0"),
+        ("thought", "done from False to True"),
+        ("choices", "won from None to True"),
+    ],
+)
+def test_a_world_in_which_looking_is_acting_is_told_so(method, change):
+    world = own(Hurried)
+    world.reset(options={"task": "heads-train-0"})
+    assert f": {method} changes {change}; whoever only looks must" in told(getattr(world, method))
+
+
+# --- copies
+
+
+class Abstract(Coin, abc.ABC):
+    @abc.abstractmethod
+    def missing(self): ...
+
+
+class NoCopy(Coin):
+    def __new__(cls):
+        return None
+
+
+class FrozenCoin(Coin):
+    def __setattr__(self, name, value):
+        raise AttributeError(f"cannot assign to {name}")
+
+
+class LateLimit(Coin):
+    @property
+    def step_limit(self):
+        return len(self.side)
+
+
+class OtherLimit(Coin):
+    def begin(self, task):
+        self.step_limit = "long"
+        return super().begin(task)
+
+
+class Mute(Coin):
+    def act(self, action):
+        class MuteError(Exception):
+            def __str__(self):
+                raise RuntimeError("says nothing")
+
+        raise MuteError
+
+
+class LazyNames(Sequence):
+    """Names as a stranger may give them: no slices."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, place):
+        if not isinstance(place, int):
+            raise TypeError("a number, please")
+        return ("heads", "tails")[place]
+
+
+class LazyTasks(Coin):
+    def tasks(self, split):
+        return LazyNames()
+
+
+@pytest.mark.parametrize(
+    ("world_class", "part"),
+    [
+        (Abstract, "no copy of it can be made: TypeError: Can't instantiate abstract class"),
+        (NoCopy, "no copy of it can be made: calling it gives None"),
+        (FrozenCoin, "setting an attribute raises AttributeError: cannot assign to task_now"),
+        (LateLimit, "step_limit raises AttributeError: 'LateLimit' object has no attribute"),
+    ],
+)
+def test_a_class_of_which_there_can_be_no_copy_is_told_so(world_class, part):
+    assert part in told(make_world(f"{__name__}:{world_class.__name__}"))
+
+
+def test_a_limit_that_an_episode_sets_is_looked_at():
+    assert "its step_limit is 'long'" in told(own(OtherLimit).reset, **HEADS)
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_told_by_its_name():
+    world = own(Mute)
+    world.reset(**HEADS)
+    assert "act raises MuteError (test_contracts.py, line" in told(world.step, "say heads")
+
+
+def test_names_of_tasks_are_a_list_from_then_on():
+    assert own(LazyTasks).tasks("train") == ["heads", "tails"]
 
 
 # --- actions that no agent can say
