@@ -208,10 +208,13 @@ def at_work(claim: Claim) -> Iterator[None]:
 def witness(path: Path) -> None:
     """Note the digest of what is about to get this name, beside that of what has it now.
 
-    Whoever is stopped before or behind the change of names finds one of the two there.
+    Whoever is stopped before or behind the change of names finds one of the two there, and of a
+    new file that has no name yet what stands beside its place, which is brought to the disk first.
     """
     for claim in _claims:
         if claim.handle >= 0 and path.is_relative_to(claim.folder):
+            sync(part_of(path))
+            sync(path.parent)
             known = witnessed(claim.folder)
             name = path.relative_to(claim.folder).as_posix()
             known[name] = [digest(part_of(path)), *known.get(name, [])[:1]]
@@ -232,14 +235,33 @@ def witnessed(folder: Path) -> dict[str, list[str]]:
 
 
 def check_witnessed(folder: Path, but: Sequence[str]) -> None:
-    """Raise `UserError` for the first file that is there and not as the run left it.
+    """Raise `UserError` for the first file that is gone, or not as the run left it.
 
-    Those named in `but` are checked otherwise.
+    Those named in `but` are checked otherwise, and one that was about to get its name when the run
+    was stopped is not missed.
     """
     for name, digests in witnessed(folder).items():
         path = folder / name
-        if name not in but and path.is_file() and digest(path) not in digests:
+        if name in but or is_unfinished(path):
+            continue
+        if not path.is_file():
+            raise UserError(f"{path}: is not there any more; {REMEDY}")
+        if digest(path) not in digests:
             raise UserError(f"{path}: is not as the run left it; {REMEDY}")
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file has not got its name yet, and stands beside its place."""
+    return not path.exists() and part_of(path).exists()
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Take files that have not got their names out of the digests, before they are swept away."""
+    known = witnessed(folder)
+    finished = {name: known[name] for name in known if not is_unfinished(folder / name)}
+    if finished != known:
+        with writing(folder / DIGESTS) as part:
+            part.write_text(json.dumps(finished) + "\n", encoding="utf-8")
 
 
 def digest(path: Path) -> str:

@@ -244,12 +244,13 @@ def look_around(kept: Kept, differing: Callable[[dict[str, Any]], list[str]]) ->
         kept.episodes = [one for one in every if one["iteration"] <= kept.reached.measured]
     seconds = [row["seconds"] for row in kept.rows]
     kept.claim.earlier = max([kept.claim.earlier, *seconds])
+    folder.forget_unfinished(out)
     sweep(out)
     sweep_stages(out, kept.reached)
 
 
 def check_unchanged(out: Path) -> None:
-    """Raise `UserError` if a file of a run was changed since the run wrote it.
+    """Raise `UserError` if a file of a run was changed, or taken away, since the run wrote it.
 
     The two that say what the run is are read with care in any case, and told otherwise.
     """

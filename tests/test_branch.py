@@ -101,6 +101,9 @@ def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, s
     (damaged / "config.json").write_text(json.dumps(config) + "\n")
     (damaged / "results.jsonl").unlink()
     _, _, told = tell(capsys, damaged, tmp_path / "new", "--method", "bc")
+    assert "results.jsonl: is not there any more" in told
+    (damaged / "digests.json").unlink()  # as of a run that has not come to it
+    _, _, told = tell(capsys, damaged, tmp_path / "new", "--method", "bc")
     assert "its first evaluation is not over" in told
     assert not (tmp_path / "new").exists()
     shutil.copytree(searched, tmp_path / "cut")
@@ -109,6 +112,7 @@ def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, s
     assert "trees.jsonl: is not as the run left it" in told
     (tmp_path / "cut" / "iteration-1" / "trees.jsonl").unlink()
     (tmp_path / "cut" / "general.jsonl").unlink()
+    (tmp_path / "cut" / "digests.json").unlink()
     shutil.rmtree(tmp_path / "cut" / "iteration-0")
     status, _, told = tell(capsys, tmp_path / "cut", tmp_path / "new", "--method", "bc")
     assert status == 2

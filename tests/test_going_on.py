@@ -438,6 +438,30 @@ def test_a_file_that_lost_a_line_or_all_is_not_gone_on_with(quick, tmp_path, cap
         assert f"{out / name}: is not as the run left it" in told
 
 
+@pytest.mark.parametrize("name", [*GUARDED, "iteration-0/model.json", "iteration-1/metrics.json"])
+def test_a_file_that_was_taken_away_is_missed(quick, tmp_path, capsys, name):
+    out = shutil.copytree(quick, tmp_path / "run")
+    (out / name).unlink()
+    before = everything(out)
+    status, _, told = main(capsys, *QUICK, "--iterations", 2, "--out", out)
+    assert status == 2
+    assert f"{out / name}: is not there any more; put it back" in told
+    assert everything(out) == before
+
+
+def test_a_new_file_that_never_got_its_name_is_not_missed_and_neither_is_it_later(
+    quick, tmp_path, capsys
+):
+    out = shutil.copytree(quick, tmp_path / "run")
+    known = json.loads((out / DIGESTS).read_text())
+    known["iteration-1/exam.jsonl"] = ["of what was about to be there"]
+    (out / DIGESTS).write_text(json.dumps(known))
+    (out / "iteration-1" / "exam.jsonl.part").write_text("{}")
+    for _ in range(2):  # the first time sweeps it away
+        assert main(capsys, *QUICK, "--out", out)[0] == 0
+    assert not (out / "iteration-1" / "exam.jsonl.part").exists()
+
+
 def test_who_is_stopped_before_a_file_gets_its_name_goes_on_with_the_one_before(
     quick, tmp_path, capsys
 ):
