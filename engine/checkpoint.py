@@ -134,6 +134,7 @@ class Progress:
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         values: dict[int, dict[str, torch.Tensor]] = {}
         with safetensors.safe_open(self.place.path, "pt") as file:
+            self._check_shapes(file)
             for name, weight in self.model.named_parameters():
                 weight.copy_(processes.placed(file.get_tensor(f"model.{name}"), weight))
             if processes.is_first():  # else dropout would be the same on all
@@ -147,6 +148,17 @@ class Progress:
         self.step = state["step"]
         self.tokens = state["tokens"]
         self.report[:] = state["report"]
+
+    def _check_shapes(self, file: Any) -> None:
+        """Raise `UserError` for a checkpoint of another model, as of one that was replaced."""
+        shapes = {name: list(weight.shape) for name, weight in self.model.named_parameters()}
+        found = {}
+        for name in file.keys():  # noqa: SIM118, it is no mapping
+            if name.startswith("model."):
+                found[name.removeprefix("model.")] = file.get_slice(name).get_shape()
+        if found != shapes:
+            remedy = "put the model back with which it was begun, or begin anew with --anew"
+            raise UserError(f"{self.place.path}: is of a model of another size; {remedy}")
 
     def _set_random(self, file: Any) -> None:
         torch.set_rng_state(file.get_tensor("random.cpu"))

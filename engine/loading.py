@@ -61,6 +61,7 @@ def load(folder: str | Path, device: str) -> tuple[Any, Any]:
     check_weights(folder, model, report["missing_keys"])
     check_report(folder, report)
     check_numbers(folder, model)
+    check_fields(folder, model, tokenizer)
     check_tokens(folder, model, tokenizer)
     model = model.float().to(device).eval()
     fault = exactness.fault(model)
@@ -118,7 +119,7 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
 
 def check_numbers(folder: Path, model: Any) -> None:
     """Raise `UserError` for weights that were saved as whole numbers, or are not finite."""
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in files_of_weights(folder):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118, it is no mapping
                 kind = file.get_slice(name).get_dtype()
@@ -132,6 +133,30 @@ def check_numbers(folder: Path, model: Any) -> None:
             problem = f"its weight {name} holds what are no finite numbers"
             remedy = "name one that was saved before its training went astray"
             raise UserError(f"{folder}: {problem}; {remedy}")
+
+
+def files_of_weights(folder: Path) -> list[Path]:
+    """Return the safetensors files that a model was loaded from; others may lie beside them."""
+    whole = folder / "model.safetensors"
+    index = folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        return []
+    names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    return [folder / name for name in sorted(set(names))]
+
+
+def check_fields(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Raise `UserError` for fields that nobody looks at before the model is trained or reads."""
+    for name, value in model.config.get_text_config().to_dict().items():
+        share = isinstance(value, int | float) and ("dropout" in name or "pdrop" in name)
+        if share and not 0 <= value <= 1:
+            problem = f"its config.json has {name} {value}, and a share is at least 0 and at most 1"
+            raise UserError(f"{folder}: {problem}; mend it")
+    if not isinstance(tokenizer.model_max_length, int | float):
+        problem = f"model_max_length is {tokenizer.model_max_length!r}, which is no number"
+        raise UserError(f"{folder}: in its tokenizer_config.json {problem}; mend it")
 
 
 # Tokens that stand for what is no text; a model of text alone may lack them (Gemma 3's smallest).

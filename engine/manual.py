@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from engine import UserError
+from engine.contracts import is_torn
 
 FIELD = "agent_r"
 THOUGHTS = ("auto", "yes", "no")  # whether an agent is to think aloud; auto: as the world needs it
@@ -57,7 +58,7 @@ class Mark:
         except (TypeError, AttributeError):  # no mapping, or other fields
             whole = False
             texts = []
-        if not whole or not all(isinstance(text, str) for text in texts):
+        if not whole or not all(isinstance(text, str) and not is_torn(text) for text in texts):
             remedy = "remove it, and the model counts as one that was not taught here"
             raise UserError(f"the model's config.json has a broken field {FIELD}; {remedy}")
         return mark

@@ -578,11 +578,10 @@ def test_a_generator_goes_on_from_where_its_results_end(tmp_path, monkeypatch):
 class GPT2:
     """A small model with dropout, and examples for it."""
 
-    def __init__(self):
+    def __init__(self, **change):
         torch.manual_seed(0)
-        config = transformers.GPT2Config(
-            vocab_size=20, n_embd=8, n_layer=1, n_head=2, n_positions=32, resid_pdrop=0.5
-        )
+        shape = {"vocab_size": 20, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 32}
+        config = transformers.GPT2Config(**shape | change, resid_pdrop=0.5)
         tiny = tiny_actor()
         self.actor = Actor(transformers.GPT2LMHeadModel(config), tiny.tokenizer)
         self.actor.model.eval()
@@ -608,6 +607,17 @@ class GPT2:
 
     def weights(self):
         return torch.cat([weight.detach().flatten() for weight in self.actor.model.parameters()])
+
+
+def test_a_training_that_was_begun_with_another_model_is_told_so(tmp_path):
+    with checkpoint.saved_in(tmp_path, 0.0):
+        with pytest.raises(KeyboardInterrupt):
+            GPT2().tune(5)
+        for change in ({"n_embd": 16}, {"n_layer": 2}):
+            with pytest.raises(
+                UserError, match="is of a model of another size; put the model back"
+            ):
+                GPT2(**change).tune()
 
 
 def test_a_training_that_is_stopped_and_gone_on_with_ends_at_the_same_bits(tmp_path):

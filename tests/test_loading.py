@@ -70,6 +70,14 @@ def spoil_config(**change):
     return spoil
 
 
+def spoil_tokenizer(**change):
+    def spoil(folder):
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps({**config, **change}))
+
+    return spoil
+
+
 def remove(*names):
     def spoil(folder):
         for path in folder.iterdir():
@@ -156,6 +164,8 @@ SPOILT |= {
         "is quantized",
     ),
     "encoder": (spoil_config(model_type="t5"), "cannot be loaded"),
+    "dropout of two": (spoil_config(attention_dropout=2), "attention_dropout 2, and a share is at"),
+    "a length that is none": (spoil_tokenizer(model_max_length="x"), "model_max_length is 'x'"),
 }
 
 
@@ -175,6 +185,21 @@ def test_a_model_folder_that_cannot_be_used_is_told_in_one_sentence(problem, sav
     with pytest.raises(UserError, match=part) as caught:
         Actor.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1"])
+def test_what_lies_beside_a_model_s_own_weights_is_not_looked_at(content, saved, tmp_path):
+    for name, own in saved.items():
+        (tmp_path / name).write_bytes(own)
+    (tmp_path / "consolidated.safetensors").write_bytes(content)
+    whole = Actor.load(tmp_path).model.state_dict()
+    Actor.load(tmp_path).model.save_pretrained(tmp_path / "parts", max_shard_size="8KB")
+    for path in (tmp_path / "parts").iterdir():
+        path.rename(tmp_path / path.name)
+    (tmp_path / "model.safetensors").unlink()
+    assert len(loading.files_of_weights(tmp_path)) > 1
+    for name, weight in Actor.load(tmp_path).model.state_dict().items():
+        assert torch.equal(weight, whole[name])
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "file"])

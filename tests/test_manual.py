@@ -152,6 +152,7 @@ def test_a_tiny_model_is_born_with_a_mark_and_hears_nothing():
         {"taught": "no"},
         {"told": ["lab"]},
         {"told": {"lab": 3}},
+        {"told": {"lab": "\ud800"}},
         {"told": None},
         {"colour": "red"},
         {"thoughts": []},
