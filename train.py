@@ -513,7 +513,7 @@ class Run:
         self.exams = [make_exam(config, name, make) for name, make in self.worlds.items()]
         prefixes = stages.read_prefixes(self.out)
         for exam in self.exams:
-            exam.prefixes, exam.lost = prefixes.get(exam.name, (None, 0))
+            exam.go_on(prefixes, kept.episodes)
         announce(config, said, kept, self.mark)
         with kept_in(self.out / "general.jsonl"):
             self.general = general_data(config, self.actor, self.worlds)

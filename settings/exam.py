@@ -5,8 +5,9 @@ Measuring may ask a world's truth; what is measured may not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent_r import Episode, Start, Trajectory, mean
 from critique import Judged
@@ -24,6 +25,22 @@ class Exam:
     tasks: list[str]
     prefixes: list[Start] | None = None  # None until the warmed-up agent has failed
     lost: int = 0  # failures left out of `prefixes`, as nothing can recover from them
+
+    def go_on(
+        self,
+        prefixes: Mapping[str, tuple[list[Start] | None, int]],
+        episodes: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Take what a run has left of this exam: by world its prefixes, and all episodes.
+
+        Raises `UserError` if other tasks were played then.
+        """
+        self.prefixes, self.lost = prefixes.get(self.name, (None, 0))
+        played = [one.get("task") for one in episodes if one.get("env") == self.name]
+        if played[: len(self.tasks)] not in ([], self.tasks):
+            problem = "its tasks are not those, in that order, which it named as the run began"
+            remedy = "let tasks name the same ones each time (a set has no order), and use --anew"
+            raise UserError(f"the world {self.name}: {problem}; {remedy}")
 
 
 def make_exam(config: Config, name: str, make: Callable[[], World]) -> Exam:

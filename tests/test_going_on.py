@@ -1,6 +1,7 @@
 """A run that was stopped goes on from its folder, and nobody can tell afterwards."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 import os
@@ -277,6 +278,30 @@ def test_a_folder_without_a_name_is_refused(capsys, out):
 
 
 WORLD = "from course.handmade import Street\n\n\nclass Lane(Street):\n    name = 'lane'\n"
+
+
+SHUFFLED = f"""{WORLD}
+    turned = False
+
+    def tasks(self, split):
+        return super().tasks(split)[:: -1 if self.turned else 1]
+"""
+
+
+def test_a_world_that_names_its_tasks_in_another_order_is_not_gone_on_with(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shuffled.py").write_text(SHUFFLED)
+    command = [*QUICK, "--env", "shuffled:Lane", "--out", tmp_path / "run", "--iterations"]
+    assert main(capsys, *command, 0)[0] == 0
+    world_class = importlib.import_module("shuffled").Lane
+    monkeypatch.setattr(world_class, "turned", True)
+    status, _, told = main(capsys, *command, 1)
+    assert status == 2
+    assert "the world shuffled:Lane: its tasks are not those, in that order" in told
+    monkeypatch.setattr(world_class, "turned", False)
+    assert main(capsys, *command, 1)[0] == 0
 
 
 def test_a_source_that_was_changed_is_named_with_the_two_ways_on(tmp_path, capsys, monkeypatch):
