@@ -46,20 +46,22 @@ class Series:
                 figures.append(figure)
         return figures
 
-    def gains(self, other: Series, *, best: bool = False) -> list[np.ndarray]:
+    def gains(
+        self, other: Series, iteration: int | None = None, *, best: bool = False
+    ) -> list[np.ndarray]:
         """Return what this scores above `other`, task by task, for every seed that both have run.
 
-        The last iterations are compared, or with `best` the last one of this with that iteration
-        of `other` which is best on these very tasks.  Each array is [tasks].
+        An iteration is compared, by default the last, with the same of `other`, or with `best` with
+        that one of it which is best on these very tasks.  Each array is [tasks].
         """
         gains = []
         for seed in sorted(self.results.keys() & other.results.keys()):
-            scores = self.results[seed].scores(self.world)
+            scores = self.results[seed].scores(self.world, iteration)
             baseline = other.results[seed]
             if best:
                 gains.append(scores - baseline.best_scores(self.world))
             else:
-                gains.append(scores - baseline.scores(self.world))
+                gains.append(scores - baseline.scores(self.world, iteration))
         return gains
 
     def rises(self, iteration: int | None) -> list[np.ndarray]:

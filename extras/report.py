@@ -183,7 +183,25 @@ def leads(evidence: Evidence) -> list[str]:
         "baseline which is best on these very tasks; and the least that any seed has above it in "
         "any world:",
         table(headings, rows),
+        "The same after each iteration, since what all come to in the end says little where that "
+        "is nearly everything:",
+        table(*leads_by_iteration(evidence)),
     ]
+
+
+def leads_by_iteration(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of what Agent-R scores above each baseline in each iteration."""
+    later = evidence.iterations[1:]
+    headings = ["world", "Agent-R above"]
+    headings += [f"iteration {iteration}" for iteration in later]
+    rows = []
+    for world, method in itertools.product(WORLDS, METHODS):
+        agent_r = evidence.of(world, "agent-r")
+        other = evidence.of(world, method)
+        if method != "agent-r":
+            leads = [agent_r.gains(other, iteration) for iteration in later]
+            rows.append([world, method, *(mean_with_interval([of_all]) for of_all in leads)])
+    return headings, rows
 
 
 def lead_cells(evidence: Evidence, baseline: str) -> list[str]:

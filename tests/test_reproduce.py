@@ -516,6 +516,30 @@ def test_the_table_of_the_readme_is_that_of_the_runs():
         assert any(line.startswith(f"| {world}: ") and row in line for line in text.splitlines())
 
 
+def test_what_the_presets_give_is_what_their_runs_say():
+    text = (ROOT / "docs" / "ours.md").read_text(encoding="utf-8")
+    _, _, table = text.partition("| seed | lab | shop | craft |\n")
+    rows = [line.strip("|").split("|") for line in table[: table.index("\n\n")].splitlines()[1:]]
+    assert len(rows) == 15
+    exact = []  # where a hundred pairs were judged or more
+    for seed, *cells in rows:
+        for world, told in zip(plan.WORLDS, cells, strict=True):
+            if not told.strip():
+                continue
+            figures = []
+            for row in plan.read_result(f"{world} agent-r {seed.strip()}").rows:
+                figure = f"{100 * row['success']:.1f}"
+                if row["iteration"]:
+                    share, pairs = row["first_error_exact_used"], row["judged_pairs"]
+                    figure += f" ({100 * share:.1f} of {pairs:,})"
+                    exact += [share] if pairs >= 100 else []
+                figures.append(figure)
+            assert told.strip() == ", ".join(figures)
+    low = sum(share < 0.9 for share in exact)
+    assert (low, len(exact)) == (4, 74)
+    assert "below 90 in four of 74 iterations" in text
+
+
 def test_what_is_told_of_scienceworld_is_what_its_runs_say():
     results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     section = results[results.index("### ScienceWorld") : results.index("### TextCraft")]
