@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import shutil
 import sys
 import textwrap
@@ -303,7 +304,7 @@ def body_of(source: str, name: str) -> str:
     start = first.lineno - 1
     if ast.get_docstring(function) is not None:
         start = first.end_lineno
-    return textwrap.dedent("\n".join(source.splitlines()[start : function.end_lineno]))
+    return textwrap.dedent("\n".join(lines_of(source)[start : function.end_lineno]))
 
 
 def with_body(source: str, name: str, body: str) -> str:
@@ -326,7 +327,7 @@ def with_edit(source: str, name: str, old: str, new: str) -> str:
     function = find(source, name)
     start = function.lineno - 1
     end = function.end_lineno
-    lines = source.splitlines()
+    lines = lines_of(source)
     text = "\n".join(lines[start:end])
     count = text.count(old)
     if count != 1:
@@ -334,12 +335,17 @@ def with_edit(source: str, name: str, old: str, new: str) -> str:
     return with_lines(source, start, end, text.replace(old, new))
 
 
+def lines_of(source: str) -> list[str]:
+    """Return the lines of a source text as Python counts them: a form feed, say, ends none."""
+    return re.split(r"\r\n|\r|\n", source.removesuffix("\n"))
+
+
 def with_lines(source: str, start: int, end: int, text: str) -> str:
     """Return the source with `text` for its lines from `start` up to `end`, counted from 0.
 
     Raises `SyntaxError` if that is no Python.
     """
-    lines = source.splitlines()
+    lines = lines_of(source)
     lines[start:end] = [text]
     changed = "\n".join(lines) + "\n"
     ast.parse(changed)

@@ -42,11 +42,13 @@ from course.exercises import (
     with_body,
 )
 from engine import UserError, command_line
+from engine.folder import part_of, writing
 
 PROGRAM = "python -m course.grade"
 MODULE_SIZE = 500_000  # characters that a student's module may have
 SHOWN = 900  # characters of a reason
 DECLARED = re.compile(r"^([ \t\f]*#.*?coding[:=][ \t]*)[-\w.]+", re.ASCII | re.MULTILINE)
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what parsing may raise
 FORMULA = ("=", "+", "-", "@")  # how a formula may begin in a spreadsheet
 NOT_LEGIBLE = ("Cc", "Cs", "Zl", "Zp")  # signs that steer, halves of a sign, ends of a line
 
@@ -143,19 +145,28 @@ def module_to_test(student: Path, exercise: Exercise) -> str:
         function = find(text, exercise.name)
     except LookupError as error:
         raise UserError(f"{path}: {error}") from None
-    if f"Exercise {exercise.number}:" in ast.unparse(function.body[-1]):
+    if is_blank(function):
         raise UserError("not done: the body is blank")
     ours = read(exercise.module)
     for other in EXERCISES:
         if other.module == exercise.module and other is not exercise:
             try:
                 text = with_body(text, other.name, body_of(ours, other.name))
-            except (
-                LookupError,
-                SyntaxError,
-            ):  # it is not there, or stands otherwise: left as it is
+            except (LookupError, *UNREADABLE):  # it is not there, or stands otherwise: it stays
                 continue
     return text
+
+
+def is_blank(function: ast.FunctionDef) -> bool:
+    """Whether a function does nothing but raise the handout's `NotImplementedError`."""
+    body = function.body
+    if ast.get_docstring(function) is not None:
+        body = body[1:]
+    match body:
+        case [ast.Raise(exc=ast.Call(func=ast.Name(id="NotImplementedError")))]:
+            return True
+        case _:
+            return False
 
 
 def parsed(text: str, path: Path) -> ast.Module:
@@ -169,7 +180,7 @@ def parsed(text: str, path: Path) -> ast.Module:
         at = f", line {error.lineno}" if error.lineno else ""
         line = f": `{error.text.strip()[:80]}`" if error.text else ""
         raise UserError(f"{path}{at}: {error.msg}{line}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} is no Python that can be read: {error}") from None
 
 
@@ -192,12 +203,30 @@ def write_grades(
             if not verdict.points:
                 text = shortened(verdict.reason).replace("\n", "\n    ")
                 reasons.append(f"- {column}: {text}")
-    beside = out.with_name(f"{out.stem}-reasons.md")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", encoding="utf-8", newline="") as file:
+    with writing(out) as part, part.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(lines)
-    beside.write_text("\n".join(reasons) + "\n", encoding="utf-8")
-    return beside
+    with writing(reasons_beside(out)) as part:
+        part.write_text("\n".join(reasons) + "\n", encoding="utf-8")
+    return reasons_beside(out)
+
+
+def reasons_beside(out: Path) -> Path:
+    """Return the path of the reasons beside a table."""
+    return out.with_name(f"{out.stem}-reasons.md")
+
+
+def check_places(out: Path) -> None:
+    """Raise `UserError` or `OSError` if table and reasons cannot be written, before all the work.
+
+    The table's folder is there from then on.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for path in (out, reasons_beside(out)):
+        if path.exists() and not path.is_file():
+            raise UserError(f"--out {out}: {path} stands there and is no file; name another table")
+        part_of(path).touch()
+        part_of(path).unlink()
 
 
 def shortened(text: str) -> str:
@@ -229,13 +258,20 @@ def refuse(message: str) -> None:
     raise UserError(f"{message}; --help lists the flags")
 
 
+def place(name: str) -> Path:
+    """Return a path; raises `UserError` for an empty one, as a variable leaves that is not set."""
+    if not name:
+        refuse("a path is empty; name a folder, and a table with --out")
+    return Path(name)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the flags that were given; raises `UserError` if they make no sense together."""
     title = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser(PROGRAM, description=title, allow_abbrev=False)
     parser.error = refuse
-    parser.add_argument("submissions", type=Path, help="holds a folder for each student")
-    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="the table to write")
+    parser.add_argument("submissions", type=place, help="holds a folder for each student")
+    parser.add_argument("--out", type=place, required=True, metavar="CSV", help="table to write")
     parser.add_argument("--part", type=int, metavar="N", help="grade the exercises of one part")
     parser.add_argument("--bugs", action="store_true", help="grade the tests against silent bugs")
     text = "decides the values that are drawn; by default another every time"
@@ -260,6 +296,7 @@ def run(given: argparse.Namespace) -> None:
     from course import cell, hunt  # they import torch, which takes a while
 
     students = students_of(given.submissions)
+    check_places(given.out)
     tell_passed_over(given.submissions)
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     with tempfile.TemporaryDirectory() as name:

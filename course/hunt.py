@@ -14,7 +14,7 @@ from pathlib import Path
 from course import cell
 from course.bugs import BUGS, Bug
 from course.cell import Reporter, Run, Task
-from course.exercises import find, read, relative, with_edit, with_lines
+from course.exercises import find, lines_of, read, relative, with_edit, with_lines
 from course.grade import Verdict, handed_in, parsed
 from engine import UserError
 
@@ -41,7 +41,7 @@ def versions(bug: Bug) -> dict[str, str]:
 def lines_with(source: str, name: str, piece: str) -> list[str]:
     """Return the whole lines of a function in which a piece of it stands first."""
     function = find(source, name)
-    lines = source.splitlines()[function.lineno - 1 : function.end_lineno]
+    lines = lines_of(source)[function.lineno - 1 : function.end_lineno]
     before, _, _ = "\n".join(lines).partition(piece)
     first = before.count("\n")
     return lines[first : first + piece.rstrip("\n").count("\n") + 1]
@@ -50,7 +50,7 @@ def lines_with(source: str, name: str, piece: str) -> list[str]:
 def with_remark(source: str, name: str, lines: Sequence[str]) -> str:
     """Return the source with lines more, just as they are, in the docstring of a function."""
     docstring = find(source, name).body[0]
-    last = source.splitlines()[docstring.end_lineno - 1].removesuffix('"""')
+    last = lines_of(source)[docstring.end_lineno - 1].removesuffix('"""')
     remark = [last, "", *lines, f'{" " * docstring.col_offset}"""']
     return with_lines(source, docstring.end_lineno - 1, docstring.end_lineno, "\n".join(remark))
 

@@ -226,6 +226,32 @@ def test_a_students_own_helpers_stay(tmp_path):
     assert "def helper():" in module_to_test(tmp_path, EXERCISES[0])
 
 
+def test_lines_are_counted_as_python_counts_them(tmp_path):
+    hand_in(tmp_path, {1: "return 0.0", 3: "pass"})
+    path = tmp_path / "mcts.py"
+    signs = "'\x0c \x0b \x1c \x85 \u2028 \u2029'"
+    path.write_text(f"\x0cSIGNS = {signs}\n{path.read_text()}", encoding="utf-8")
+    text = module_to_test(tmp_path, EXERCISES[0])
+    assert text.endswith(with_body(read("mcts"), "uct", "return 0.0"))
+
+
+def test_a_solution_in_front_of_the_handouts_own_line_is_tested(tmp_path):
+    blank = f'raise NotImplementedError("{EXERCISES[0].message}")'
+    for body in (f"return 0.0\n{blank}", f"if True:\n    return 0.0\n{blank}"):
+        hand_in(tmp_path, {1: body})
+        assert blank in module_to_test(tmp_path, EXERCISES[0])
+    for body in (blank, f"{blank} from None"):
+        hand_in(tmp_path, {1: body})
+        with pytest.raises(UserError, match="not done: the body is blank"):
+            module_to_test(tmp_path, EXERCISES[0])
+
+
+@pytest.mark.parametrize("value", [" + ".join(["1"] * 900), f"0x{'f' * 6000}"])
+def test_what_cannot_be_written_again_ends_no_grading(tmp_path, value):
+    hand_in(tmp_path, {1: f"return 0.0 + 0 * ({value})"})
+    assert value in module_to_test(tmp_path, EXERCISES[0])
+
+
 @pytest.mark.parametrize("beside", [".git", "__MACOSX/student", "__pycache__", ".venv"])
 def test_a_folder_of_a_tool_beside_the_inner_folder_is_passed_over(tmp_path, beside):
     hand_in(tmp_path / "student", {1: "return 0.0"})
@@ -311,6 +337,8 @@ def test_a_reason_is_short_and_can_be_printed():
         (["empty", "--out", "g.csv", "--part", "1", "--bugs"], "give one of them"),
         (["empty", "--out", "g.csv", "--jobs", "0"], "--jobs 0"),
         (["empty", "--out", "g.csv", "--seed", "x"], "--seed"),
+        (["", "--out", "g.csv"], "a path is empty"),
+        (["empty", "--out", ""], "a path is empty"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_refused(
@@ -324,3 +352,21 @@ def test_a_command_line_that_makes_no_sense_is_refused(
     assert output.err.startswith("grade: ")
     assert output.err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_where_nothing_can_be_written_nothing_is_graded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("course.cell.grade", lambda *_: pytest.fail("it was graded"))
+    hand_in(tmp_path / "in" / "student", {})
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "g-reasons.md").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for place, problem in (
+        ("file/x.csv", "cannot be written"),
+        ("g.csv", "g-reasons.md stands there and is no file"),
+        ("pipe", "pipe stands there and is no file"),
+    ):
+        assert main([str(tmp_path / "in"), "--out", str(tmp_path / place)]) == 2
+        told = capsys.readouterr().err
+        assert problem in told
+        assert told.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
