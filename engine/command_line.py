@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import io
 import math
 import os
 import signal
@@ -125,6 +126,8 @@ def carry_out(
     A user's mistake, and a file that cannot be written, is one sentence on standard error and
     status 2.  To be terminated is to be stopped, as by Ctrl-C; `stopped` says what is left then.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know all that worlds say
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with terminated_as_stopped():
             function()

@@ -97,6 +97,8 @@ def take_over(run: Path, out: Path, now: dict[str, Any]) -> None:
     for name in ("results.jsonl", "episodes.jsonl"):
         lines = []
         for line in folder.read_lines(run / name):
+            if not isinstance(line, dict) or "iteration" not in line:
+                raise UserError(f"{run / name}: is not as the run left it; {folder.REMEDY}")
             if line["iteration"] == 0:
                 lines.append({field: now.get(field, value) for field, value in line.items()})
         folder.write_lines(out / name, lines)

@@ -30,6 +30,7 @@ from engine.table import Column, table
 from envs import World, first_error, make_world
 from general.lessons import stray_action, take_turn
 from general.room import check_judge
+from general.words import check_words_of
 from settings.exam import judge_figures
 
 PROGRAM = "python -m extras.judge"
@@ -107,6 +108,7 @@ def compare(checkpoints: Sequence[Path], env: str, tasks: int, judge_tokens: int
     for checkpoint in checkpoints:
         actor = Actor.load(checkpoint, pick_device("auto"))
         actor.judge_tokens = judge_tokens
+        check_words_of(actor.tokenizer, make(), env)
         check_judge(actor, played, env)
         rows.append({"env": str(checkpoint), **examine(actor, played, make)})
     return f"{len(played)} episodes of {env}\n{table(rows, COLUMNS)}"

@@ -32,6 +32,7 @@ from engine.manual import marked, tell
 from envs import WORLD_MODULES, World, first_error, make_world
 from extras.wording import WHY
 from general.lessons import take_turn, way_from_start
+from general.words import check_words_of
 from mcts import SearchSettings, Tree
 from records.reading import Record, read_run
 from records.trees import from_record
@@ -286,6 +287,7 @@ def watch(checkpoint: str, env: str, task: str) -> None:
     actor = Actor.load(checkpoint)
     mark = marked(actor.model.config, "auto")
     make = tell({env: make_world(env)}, mark)[env]
+    check_words_of(actor.tokenizer, make(), env)
     task = task or make().tasks("test")[0]
     (trajectory,) = play(actor, make, [Start(task)], batch_size=1)
     print(transcript(trajectory, lambda step: step.action == REVISE))

@@ -33,6 +33,7 @@ from transformers import AutoTokenizer
 
 from agent_r import BAD, ChatFormat
 from engine import UserError, command_line
+from engine.folder import writing
 from envs import World, first_error, make_world
 from extras.facts import became, example_facts, pair_facts
 from extras.listing import lists_of
@@ -544,10 +545,11 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
     out = out or folder / "view.html"
     if out.is_dir():
         raise UserError(f"--out {out}: is a folder; name a file, such as {out / 'view.html'}")
+    if out.exists() and not out.is_file():
+        raise UserError(f"--out {out}: is no file that a page could replace; name another")
     text = fill(TEMPLATE.read_text(encoding="utf-8"), page_of(run))
-    part = out.with_name(out.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(out)
+    with writing(out.resolve()) as part:  # of a link the file that it leads to
+        part.write_text(text, encoding="utf-8")
     return out
 
 

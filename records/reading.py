@@ -33,6 +33,10 @@ VERDICT |= {"error": MAYBE_INDEX, "verdicts": list}
 EPISODE: Shape = {"task": str, "iteration": int, "score": NUMBER, "steps": int}
 ROW: Shape = {"env": str, "iteration": int, "score": (*NUMBER, type(None))}
 LOSS: Shape = {"step": int, "loss": NUMBER}
+SITTING: Shape = {"command": list, "versions": dict}
+
+MOST = 2**53  # of a number in these fields
+MOST_ANYWHERE = 10**300  # which a float can still be
 
 # What a record may have besides, or may have as null.
 MAYBE: Shape = {"env": str, "score": NUMBER, "error": int, "dropped": str, "thought": str}
@@ -99,11 +103,11 @@ def read_run(path: Path) -> RunFolder:
     if not configs:
         raise UserError(f"{path / 'config.json'}: is no JSON object; {remedy}")
     run.config = configs[0]
-    origins = read_lines(run, path / "run.json", {"sittings": list})
+    origins = read_lines(run, path / "run.json", {"sittings": list}, check_origin)
     sittings = origins[0]["sittings"] if origins else []
     for sitting in sittings[-1:]:
-        words = ["python", "train.py", *map(str, sitting.get("command", ()))]
-        run.origin = {"command": shlex.join(words), "versions": sitting.get("versions", {})}
+        words = ["python", "train.py", *map(str, sitting["command"])]
+        run.origin = {"command": shlex.join(words), "versions": sitting["versions"]}
     run.rows = read_lines(run, path / "results.jsonl", ROW, check_row)
     run.episodes = read_lines(run, path / "episodes.jsonl", EPISODE, check_episode)
     numbers = []
@@ -159,7 +163,7 @@ def read_lines(
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_int=whole_number)
             fits(record, shape)
             if check:
                 check(record)
@@ -176,6 +180,14 @@ def read_lines(
     return records
 
 
+def whole_number(digits: str) -> int:
+    """Return a whole number of a file.  Raises `FaultError` for one that no float can be."""
+    number = int(digits)
+    if abs(number) > MOST_ANYWHERE:
+        raise FaultError("holds a number larger than a run writes")
+    return number
+
+
 def fits(record: Any, shape: Shape) -> None:
     """Raise `FaultError` unless a record is an object with these fields."""
     if not isinstance(record, dict):
@@ -189,9 +201,20 @@ def fits(record: Any, shape: Shape) -> None:
             is_kind = False
         if not is_kind:
             raise FaultError(f"has another {name} than a run writes")
+        if isinstance(value, int) and abs(value) > MOST:
+            raise FaultError(f"has a larger {name} than a run writes")
     for name in MAYBE.keys() & record.keys() - shape.keys():
         if record[name] is not None:
             fits({name: record[name]}, {name: MAYBE[name]})
+
+
+def check_origin(record: Record) -> None:
+    """Raise `FaultError` for sittings that are none; fill in what one need not say."""
+    for index, sitting in enumerate(record["sittings"]):
+        if not isinstance(sitting, dict):
+            raise FaultError("has a sitting that is no object")
+        record["sittings"][index] = {"command": [], "versions": {}, **sitting}
+        fits(record["sittings"][index], SITTING)
 
 
 def check_row(record: Record) -> None:

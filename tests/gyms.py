@@ -218,6 +218,8 @@ class Answerer(BaseHTTPRequestHandler):
             time.sleep(2 * TIMEOUT)
         if fault == "500 after":
             answer = 500, b"crashed"
+        if fault == "null":
+            answer = 200, answer[1].replace(b"{", b'{"error": null, ', 1)
         if fault == "other":
             answer = 200, answer[1].replace(b"place", b"palace")
         if fault in ("reset", "drop"):

@@ -284,6 +284,13 @@ def test_a_step_that_is_refused_once_is_played_again_in_the_same_environment(ser
     assert len(gym.environments) == 1, "another environment is another task on WebShop"
 
 
+def test_an_error_that_is_null_is_none(gym):
+    gym.faults.update(reset=["null"], step=["null", "null", "null"])
+    world = world_of(gym)
+    assert take(world, "2", WAY)[-1] == ("place 3.", 1.0)
+    assert len(gym.requests) == 5
+
+
 @pytest.mark.parametrize("path", ["create", "reset"])
 @pytest.mark.parametrize("fault", ["slow", "drop", (503, b"busy"), "short"])
 def test_a_lost_beginning_is_begun_again(gym, path, fault):

@@ -106,6 +106,11 @@ def test_a_run_that_has_not_searched_and_a_folder_in_use_are_refused(tmp_path, s
     _, _, told = tell(capsys, damaged, tmp_path / "new", "--method", "bc")
     assert "its first evaluation is not over" in told
     assert not (tmp_path / "new").exists()
+    shutil.copy(searched / "run.json", damaged)
+    (damaged / "results.jsonl").write_text("5\n")
+    _, _, told = tell(capsys, damaged, tmp_path / "new", "--method", "bc")
+    assert "results.jsonl: is not as the run left it; put it back" in told
+    assert not (tmp_path / "new").exists()
     shutil.copytree(searched, tmp_path / "cut")
     (tmp_path / "cut" / "iteration-1" / "trees.jsonl").write_text("")
     _, _, told = tell(capsys, tmp_path / "cut", tmp_path / "new", "--method", "optimal")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import signal
@@ -292,6 +293,18 @@ def test_too_few_alphas_are_refused(refused):
 def test_a_device_that_is_not_there_is_refused(refused, monkeypatch):
     monkeypatch.setattr(train.torch.cuda, "is_available", lambda: False)
     assert "--device cuda" in refused("--tiny", "--device", "cuda")
+
+
+def test_what_a_terminal_cannot_say_is_escaped():
+    program = "from engine.command_line import carry_out; carry_out('x', lambda: print('\u2028'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(train.__file__).parent,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout == b"\\u2028\n"
 
 
 # --- worlds

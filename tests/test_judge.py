@@ -56,5 +56,7 @@ def test_the_command_prints_a_row_for_each_checkpoint(tmp_path, capsys):
         assert re.search(rf"^{re.escape(path)} ", told, re.MULTILINE)
     assert judge.main([str(tmp_path / "three")]) == 2
     assert "there is no such folder" in capsys.readouterr().err
+    assert judge.main([*paths, "--tasks", "2", "--env", "craft"]) == 2
+    assert "the model lacks words of craft, " in capsys.readouterr().err
     assert judge.main([*paths, "--tasks", "0"]) == 2
     assert "--tasks 0" in capsys.readouterr().err

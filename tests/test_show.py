@@ -187,6 +187,7 @@ def test_an_agent_plays_a_test_task(shown, checkpoint):
         (["watch", "nowhere"], "there is no such folder"),
         (["watch", "CHECKPOINT", "--env", "moon"], "there is no such world"),
         (["watch", "CHECKPOINT", "--task", "tidy-up"], "lab has no task 'tidy-up'"),
+        (["watch", "CHECKPOINT", "--env", "shop"], "the model lacks words of shop, "),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_one_sentence(capsys, checkpoint, words, because):

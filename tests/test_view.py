@@ -217,10 +217,19 @@ SPOILT = {
         ("bad", -1),
         ("made", 10**6),
         ("verdicts", [3]),
+        ("verdicts", [{"step": 10**20, "verdict": "Bad"}]),
         ("chained", 2),
+        ("error", 10**20),
         ("thought", 3),
     ],
-    "data": [("messages", []), ("messages", [{"role": "user"}]), ("kind", 3)],
+    "data": [
+        ("messages", []),
+        ("messages", [{"role": "user"}]),
+        ("kind", 3),
+        ("score", 10**20),
+        ("anything", 10**400),
+    ],
+    "losses": [("step", 10**20), ("loss", 10**400)],
 }
 
 
@@ -233,6 +242,31 @@ def test_a_record_that_no_run_writes_is_named_and_passed_over(run_path, tmp_path
     records[1][key] = value
     folder.write_lines(path / "iteration-1" / f"{name}.jsonl", records)
     assert f"iteration-1/{name}.jsonl: line 2 " in warned(view.write_page(path))
+
+
+@pytest.mark.parametrize(
+    "sitting", [3, None, {"command": "train.py"}, {"command": [], "versions": ["torch"]}]
+)
+def test_a_sitting_that_no_run_writes_is_named_and_passed_over(run_path, tmp_path, sitting):
+    path = changed_run(run_path, tmp_path)
+    folder.write_lines(path / "run.json", [{"sources": {}, "sittings": [sitting]}])
+    assert "run.json: line 1 has " in warned(view.write_page(path))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_page_replaces_nothing_but_files(run_path, tmp_path, capsys, kind):
+    place = tmp_path / "place"
+    if kind == "pipe":
+        os.mkfifo(place)
+        assert view.main([str(run_path), "--out", str(place)]) == 2
+        assert "is no file that a page could replace" in capsys.readouterr().err
+        assert place.is_fifo()
+    else:
+        (tmp_path / "page.html").write_text("before")
+        place.symlink_to(tmp_path / "page.html")
+        assert view.main([str(run_path), "--out", str(place)]) == 0
+        assert place.is_symlink()
+        assert (tmp_path / "page.html").read_text().startswith("<!")
 
 
 def test_a_run_of_an_earlier_commit_shows_what_it_kept(run_path, tmp_path):

@@ -229,7 +229,7 @@ class Server:
         except (ValueError, RecursionError):
             problem = f"it answered /{path} without JSON: {words}"
             raise UserError(f"{self.url} is no AgentGym server: {problem}") from None
-        if isinstance(answer, dict) and "error" in answer:
+        if isinstance(answer, dict) and answer.get("error") is not None:
             reason = f"answered /{path} with the error: {words}"
             raise RefusedError(reason, 1, short(str(answer["error"])))
         return answer
