@@ -126,8 +126,9 @@ def carry_out(
     A user's mistake, and a file that cannot be written, is one sentence on standard error and
     status 2.  To be terminated is to be stopped, as by Ctrl-C; `stopped` says what is left then.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know all that worlds say
-        sys.stdout.reconfigure(errors="backslashreplace")
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and out.encoding.lower() != "utf-8":
+        out.reconfigure(errors="backslashreplace")  # of what its terminal has no sign for
     try:
         with terminated_as_stopped():
             function()

@@ -59,7 +59,7 @@ def test_the_seeking_expert_gives_up_where_labs_does():
 
 
 def test_the_seeking_lab_is_named_by_module_and_class():
-    assert make_world("worlds.seeking:SeekingLab") is SeekingLab
+    assert type(make_world("worlds.seeking:SeekingLab")()) is SeekingLab
     assert SeekingLab().has_expert
 
 

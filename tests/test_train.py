@@ -1480,7 +1480,7 @@ def test_winners_of_the_expert_are_refused_where_there_is_none(tmp_path):
     exam = Config(winners="expert", out=str(tmp_path))
     make = make_world("doubles:Corridor")
     with pytest.raises(UserError, match="--winners expert: corridor has no expert"):
-        train.make_exam(exam, "corridor", type("Mute", (make,), {"expert": World.expert}))
+        train.make_exam(exam, "corridor", type("Mute", (type(make()),), {"expert": World.expert}))
 
 
 def test_a_margin_is_what_the_model_gives_the_words_of_the_agent_alone():
