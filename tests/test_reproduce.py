@@ -540,6 +540,22 @@ def test_what_the_presets_give_is_what_their_runs_say():
     assert "below 90 in four of 74 iterations" in text
 
 
+def test_what_is_told_of_crafts_fresh_seeds_is_what_their_runs_say():
+    text = " ".join((ROOT / "results" / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for iteration in (1, 2, 3):
+        gains = []
+        for seed in (*range(20, 25), *range(30, 35)):
+            own = plan.read_result(f"craft agent-r {seed}").scores("craft", iteration)
+            other = plan.read_result(f"craft direct-revision {seed}").scores("craft", iteration)
+            gains.append(own - other)
+        every = evidence.mean_with_interval([gains])
+        for words in (evidence.mean_with_interval([gains[5:]]), every):
+            assert words in text
+    mean_of_all, _, interval = every.partition(" (")
+    assert f"over all ten the lead is {mean_of_all}, {interval}" in readme
+
+
 def test_what_is_told_of_scienceworld_is_what_its_runs_say():
     results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     section = results[results.index("### ScienceWorld") : results.index("### TextCraft")]
