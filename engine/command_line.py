@@ -181,18 +181,32 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def terminated_as_stopped() -> Iterator[None]:
-    """While this lasts, SIGTERM raises `Terminated`, so that whatever is open is closed."""
+    """While this lasts, SIGTERM raises `Terminated`, so that whatever is open is closed.
+
+    What is raised while Python clears something away, as a bar that is done, it only reports; a
+    stop that was lost so is asked for once more.
+    """
 
     def stop(*_: Any) -> None:
         raise Terminated
+
+    def ask_again(lost: Any) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            report(lost)
+            return
+        number = signal.SIGTERM if isinstance(lost.exc_value, Terminated) else signal.SIGINT
+        threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
 
     if threading.current_thread() is not threading.main_thread():  # which alone hears of signals
         yield
         return
     before = signal.signal(signal.SIGTERM, stop)
+    report = sys.unraisablehook
+    sys.unraisablehook = ask_again
     try:
         yield
     finally:
+        sys.unraisablehook = report
         signal.signal(signal.SIGTERM, before)
 
 

@@ -307,6 +307,37 @@ def test_what_a_terminal_cannot_say_is_escaped():
     assert done.stdout == b"\\u2028\n"
 
 
+LOST = """
+import os, signal, sys, time
+from engine.command_line import carry_out
+
+class Bar:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIG{name})
+        time.sleep(0.01)
+
+def work():
+    Bar()
+    for _ in range(500):
+        time.sleep(0.01)
+
+sys.exit(carry_out("work", work))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("TERM", 143), ("INT", 130)])
+def test_to_be_stopped_while_something_is_cleared_away_is_to_be_stopped(name, status):
+    done = subprocess.run(
+        [sys.executable, "-c", LOST.format(name=name)],
+        cwd=Path(train.__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert done.stderr == "work: stopped; what was finished is kept\n"
+
+
 # --- worlds
 
 
