@@ -577,6 +577,26 @@ def test_what_is_told_of_scienceworld_is_what_its_runs_say():
     assert f"from {before:.1f} to {after:.1f}" in readme
 
 
+def test_what_is_told_of_the_critics_on_lab_is_what_their_runs_say():
+    text = " ".join((ROOT / "results" / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+    def by_iteration(label):
+        result = plan.read_result(f"lab {label} 20")
+        one, two, three = (f"{100 * result.scores('lab', k).mean():.1f}" for k in (1, 2, 3))
+        return f"{one}, {two} and {three}"
+
+    assert f"the judge comes to {by_iteration('agent-r')} after iterations 1 to 3" in text
+    assert f"(`--critic truth`) to {by_iteration('critic truth')}, and" in text
+    assert f"(`--critic random`) to {by_iteration('critic random')}, though" in text
+    chance, truth, end, optimal = (
+        f"{100 * plan.read_result(f'lab {label} 20').scores('lab').mean():.1f}"
+        for label in ("critic random", "critic truth", "critic end", "optimal")
+    )
+    assert f"what is left is `optimal` ({end}, and {optimal})" in text
+    assert f"comes to {chance}, the truth to {truth} (one seed)" in readme
+
+
 def test_a_report_on_nothing_is_refused(project):
     with pytest.raises(UserError, match="no finished run"):
         report.markdown(5)
