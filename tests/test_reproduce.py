@@ -568,6 +568,10 @@ def test_what_is_told_of_scienceworld_is_what_its_runs_say():
     (agent_r_row,) = [row for row in rows if row.startswith("| scienceworld | agent-r | 20 to")]
     (cloned_row,) = [row for row in rows if row.startswith("| scienceworld | bc | 20 to")]
     rise = agent_r_row.split(" | ")[-2]
+    (optimal_row,) = [row for row in rows if row.startswith("| scienceworld | optimal | 20, 21 ")]
+    lead_over_optimal = optimal_row.split(" | ")[-1].removesuffix(" |")
+    for name in ("README.md", "results/README.md"):
+        assert f"{lead_over_optimal} behind" in (ROOT / name).read_text(encoding="utf-8")
     lead = cloned_row.split(" | ")[-1].removesuffix(" |")
     for name in ("README.md", "results/README.md", "docs/gain.md"):
         text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
