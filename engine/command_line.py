@@ -186,6 +186,7 @@ def terminated_as_stopped() -> Iterator[None]:
     What is raised while Python clears something away, as a bar that is done, it only reports; a
     stop that was lost so is asked for once more.
     """
+    report = sys.unraisablehook
 
     def stop(*_: Any) -> None:
         raise Terminated
@@ -201,7 +202,6 @@ def terminated_as_stopped() -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGTERM, stop)
-    report = sys.unraisablehook
     sys.unraisablehook = ask_again
     try:
         yield

@@ -45,7 +45,7 @@ def begun(world: Any, task: str) -> tuple[str, str]:
     for text in pair:
         check_text(world, "begin", text)
     check_state(world, "begin")
-    if hasattr(world, "kept_here"):
+    if hasattr(world, "kept_here"):  # of a class that went through `keep`
         check_counts(world)
     if world.done:
         raise broken(world, "begin has set done, but no episode is over before its first action")
