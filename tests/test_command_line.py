@@ -311,6 +311,8 @@ LOST = """
 import os, signal, sys, time
 from engine.command_line import carry_out
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` would ignore it
+
 class Bar:
     def __del__(self):
         os.kill(os.getpid(), signal.SIG{name})

@@ -200,7 +200,8 @@ def test_layers_computed_twice_keep_less_and_give_the_same_gradients():
     keep_between_layers(model)
     loss, least = kept_for_gradients(model, ids, labels)
     assert least < 0.4 * most
-    assert loss.item() == plain.item()
+    # Two ways through transformers: some processors round them otherwise in the last place.
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
     for ours, theirs in zip(gradients(model, loss), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     model.eval()

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.tiny import word_tokenizer
 from envs import ANSWERED, CHANGED, REFUSED, SPLITS, UserError, World
+from general.words import unknown_words
 from worlds import scienceworld
 
 HAVE = importlib.util.find_spec("scienceworld") and importlib.util.find_spec("py4j")
@@ -296,7 +298,9 @@ def test_wrong_focus_and_nonsense_in_the_game(make):
 
 @needs_game
 def test_words_hold_what_a_gold_episode_says(make):
-    words = set(re.findall(r"\w+", make().words))
+    listed = make().words
+    assert unknown_words(word_tokenizer(listed), listed.split()) == []
+    words = set(re.findall(r"\w+", listed))
     world = make()
     world.reset(options={"task": "find-animal-1"})
     said = play(world, "find-animal-1", path := world.gold())
