@@ -139,7 +139,10 @@ def mean_cell(world: str, samples: list[np.ndarray]) -> str:
 
 
 def lead_over_best(evidence: Evidence, world: str) -> str:
-    """Return what Agent-R scores above the best of the baselines, and which one it is."""
+    """Return what Agent-R scores above the best of the baselines, and which one it is.
+
+    Where that one has run with fewer seeds, they are named.
+    """
     averages = {}
     for method in METHODS:
         scores = means(evidence.of(world, method).scores())
@@ -148,8 +151,11 @@ def lead_over_best(evidence: Evidence, world: str) -> str:
     if not averages:
         return "-"
     best = max(averages, key=averages.__getitem__)
-    leads = evidence.of(world, "agent-r").gains(evidence.of(world, best))
-    return f"{best}: {mean_cell(world, leads)}"
+    agent_r, baseline = (evidence.of(world, method) for method in ("agent-r", best))
+    lead = f"{best}: {mean_cell(world, agent_r.gains(baseline))}"
+    if agent_r.results.keys() <= baseline.results.keys():
+        return lead
+    return f"{lead}, seeds {numbers_in_words(sorted(baseline.results))}"
 
 
 def final_scores(evidence: Evidence) -> list[str]:

@@ -575,10 +575,22 @@ def test_what_is_told_of_scienceworld_is_what_its_runs_say():
         assert f"{lead} " in text
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"from {before:.1f} to {after:.1f}" in readme
-    (optimal_row,) = [row for row in rows if row.startswith("| scienceworld | optimal | 20, 21 ")]
+    told = " ".join(section.split())
+    (optimal_row,) = [row for row in rows if row.startswith("| scienceworld | optimal | 20 to 22 ")]
     lead = optimal_row.split(" | ")[-1].removesuffix(" |")
-    for text in (readme, " ".join(results.split())):
+    for text in (readme, told):
         assert f"{lead} behind" in text
+    recoveries = []
+    for seed in (20, 21, 22):
+        ours = plan.read_result(f"scienceworld agent-r {seed}")
+        theirs = plan.read_result(f"scienceworld optimal {seed}")
+        recoveries.append(ours.figure("scienceworld", "recovery", 3))
+        ahead = []
+        for iteration in (1, 2, 3):
+            scores = [each.scores("scienceworld", iteration) for each in (ours, theirs)]
+            ahead.append(f"{100 * (scores[0] - scores[1]).mean():.1f}")
+        assert f"{ahead[0]}, {ahead[1]} and {ahead[2]} (seed {seed})" in told
+    assert f"Agent-R {100 * mean(recoveries):.1f}" in told
 
 
 def test_what_is_told_of_the_critics_on_lab_is_what_their_runs_say():
