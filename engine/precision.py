@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from engine import UserError
+
+SLOW = 2  # from so many times the seconds of float32 on, the type is called slow
 
 
 class Precision:
@@ -41,7 +45,7 @@ class Precision:
         return torch.autocast(model.device.type, self.dtype)
 
     def check(self, model: Any) -> None:
-        """Raise `UserError` for a model that cannot compute in the type."""
+        """Raise `UserError` for a model that cannot compute in the type; say where it is slow."""
         if self.dtype == torch.float32:
             return
         ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
@@ -54,6 +58,28 @@ class Precision:
             reason = " ".join(str(error).split())[:150]
             problem = f"{type(model).__name__} cannot compute in it ({reason})"
             raise UserError(f"--dtype {self.name}: {problem}; use float32") from error
+        if model.device.type == "cpu":
+            self._say_if_slow()
+
+    def _say_if_slow(self) -> None:
+        """Say so if this processor has no instructions for the type, as many have none."""
+        times = seconds_of_a_product(self.dtype) / seconds_of_a_product(torch.float32)
+        if times >= SLOW:
+            problem = f"this processor takes {times:.0f} times as long in it as in float32"
+            remedy = "without --dtype the run is faster, and takes more memory"
+            print(f"--dtype {self.name}: {problem}; {remedy}", file=sys.stderr)
+
+
+def seconds_of_a_product(dtype: torch.dtype) -> float:
+    """Return how long the processor takes for a product of matrices, the best of three times."""
+    given = torch.ones(128, 512, dtype=dtype)
+    weight = torch.ones(512, 512, dtype=dtype)
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        given @ weight
+        took.append(time.perf_counter() - start)
+    return min(took)
 
 
 @torch.no_grad()

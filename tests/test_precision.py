@@ -9,7 +9,7 @@ from doubles import tiny_actor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from agent_r import Actor
-from engine import UserError
+from engine import UserError, precision
 from engine.precision import Precision, in_type
 from train import Encoded, fine_tune, imitation
 
@@ -129,3 +129,24 @@ def test_a_model_that_cannot_compute_in_the_type_is_told():
     with pytest.raises(UserError, match="--dtype bfloat16: XGLMForCausalLM cannot compute"):
         Precision("bfloat16").check(model)
     Precision("bfloat16").check(tiny_actor().model)
+
+
+@pytest.mark.parametrize(("times", "said"), [(17.2, "17 times as long"), (1.9, "")])
+def test_a_type_that_the_processor_has_no_instructions_for_is_called_slow(
+    monkeypatch, capsys, times, said
+):
+    took = {torch.float32: 0.01, torch.bfloat16: 0.01 * times}
+    monkeypatch.setattr(precision, "seconds_of_a_product", took.__getitem__)
+    Precision("bfloat16").check(tiny_actor().model)
+    told = capsys.readouterr().err
+    assert said in told
+    assert bool(told) == bool(said)
+    Precision("float32").check(tiny_actor().model)
+    assert capsys.readouterr().err == "", "float32 is what it is compared with"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_a_product_takes_is_measured_in_each_type(monkeypatch, dtype):
+    ticks = iter([0.0, 5.0, 10.0, 12.0, 20.0, 23.0])  # from one to the next 5, 2 and 3
+    monkeypatch.setattr(precision.time, "perf_counter", ticks.__next__)
+    assert precision.seconds_of_a_product(dtype) == 2.0
