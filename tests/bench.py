@@ -618,9 +618,8 @@ def real_search(folder):
     That one is the checkpoint's own, so it is frozen on the machine that measures.
     """
     if not workload.has("smollm2"):
-        print(
-            f"real_search: {workload.FILE.name} has no smollm2; tests/workload.py says how to add it"
-        )
+        remedy = "tests/workload.py says how to add it"
+        print(f"real_search: {workload.FILE.name} has no smollm2; {remedy}")
         return
     task = searched("smollm2", folder)
     measure_search("smollm2", task, repeats=1, clock=time.perf_counter)

@@ -9,9 +9,9 @@ rounded to two digits and tokens before to a multiple of 16, so that the file st
 
 The code that recorded it stands in that commit's follower, d453c18.  The actors of lab and craft,
 warmed up there, are kept in `tests/actors` (weights in float16), since another one says more, or
-less; that of SmolLM2 is made by the command that stands at `REAL`.  Its workload is not in the file: with
-`DEPTH = bench.REAL_DEPTH` in tests/bench.py of d453c18, `python -m tests.workload smollm2 FOLDER`
-adds it to the file there, which is copied here.
+less; that of SmolLM2 is made by the command that stands at `REAL`.  Its workload is not in the
+file: with `DEPTH = 3`, our `REAL_DEPTH`, in tests/bench.py of d453c18 the command
+`python -m tests.workload smollm2 FOLDER` adds it to the file there, which is copied here.
 """
 
 from __future__ import annotations
