@@ -593,7 +593,7 @@ def test_what_is_told_of_scienceworld_is_what_its_runs_say():
     assert f"Agent-R {100 * mean(recoveries):.1f}" in told
 
 
-def test_what_is_told_of_the_critics_on_lab_is_what_their_runs_say():
+def test_what_is_told_of_the_ablations_on_lab_is_what_their_runs_say():
     text = " ".join((ROOT / "results" / "README.md").read_text(encoding="utf-8").split())
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
@@ -617,6 +617,10 @@ def test_what_is_told_of_the_critics_on_lab_is_what_their_runs_say():
     judged = plan.read_result("lab agent-r 20").figure("lab", "revision_length", 1)
     assert f"the {late:.1f}nd behind the shared node and the judge's the {judged:.1f}th" in text
     assert f"comes to {chance}, the truth to {truth} (one seed)" in readme
+    assert f"comes to {by_iteration('alpha rising')} after iterations 1 to 3 (lab, seed 20)" in text
+    low, middle = by_iteration("eta 0.2"), by_iteration("eta 0.5")
+    assert f"the paper's 0.2 comes to {low}, 0.5 to {middle}, the preset's 0.8 to" in text
+    assert f"the preset's 0.8 to {by_iteration('agent-r')} (lab, seed 20)" in text
 
 
 def test_a_report_on_nothing_is_refused(project):
